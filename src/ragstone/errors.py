@@ -1,0 +1,115 @@
+"""Every error that Ragstone raises on purpose.
+
+    RagstoneError
+    ├── SettingsError            ragstone.toml, the environment or an argument is wrong
+    ├── SourceError              a source as a whole cannot be read: nothing of it was changed
+    ├── DocumentError            one document cannot be indexed; the others go on, its old version keeps serving
+    │   ├── UnreadableDocument       no permission, or it vanished while being read
+    │   ├── UnsupportedDocument      not a kind that can be read
+    │   ├── EmptyDocument            no text in it
+    │   ├── EncryptedDocument        needs a password
+    │   ├── BrokenDocument           damaged, or not what it says it is
+    │   └── DocumentTooLarge         over the size limit
+    ├── ModelError               an embedding model's files cannot be had
+    │   ├── ModelMissing             not pulled yet
+    │   └── ModelCorrupt             a file's hash is not the pinned one
+    ├── FingerprintMismatch      the vectors at hand and the embedding settings do not belong together
+    ├── ProviderError            a remote model endpoint failed
+    │   └── ProviderUnavailable      … in a way that a later try may mend
+    ├── CatalogError             PostgreSQL refused or failed
+    │   └── CatalogUnavailable       … cannot be reached, or went away
+    └── IndexFailure             the index refused or failed (the catalog is untouched: it can be rebuilt)
+        └── IndexUnavailable         … its process cannot be reached or started
+
+Each carries a stable `code`, a message that says what happened, and a `hint` that says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RagstoneError(Exception):
+    """The root of the tree. `str(error)` is the message; `hint` may be empty."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(RagstoneError):
+    code = "settings"
+
+
+class SourceError(RagstoneError):
+    code = "source"
+
+
+class DocumentError(RagstoneError):
+    code = "document"
+
+
+class UnreadableDocument(DocumentError):
+    code = "unreadable"
+
+
+class UnsupportedDocument(DocumentError):
+    code = "unsupported"
+
+
+class EmptyDocument(DocumentError):
+    code = "empty"
+
+
+class EncryptedDocument(DocumentError):
+    code = "encrypted"
+
+
+class BrokenDocument(DocumentError):
+    code = "broken"
+
+
+class DocumentTooLarge(DocumentError):
+    code = "too_large"
+
+
+class ModelError(RagstoneError):
+    code = "model"
+
+
+class ModelMissing(ModelError):
+    code = "model_missing"
+
+
+class ModelCorrupt(ModelError):
+    code = "model_corrupt"
+
+
+class FingerprintMismatch(RagstoneError):
+    code = "fingerprint_mismatch"
+
+
+class ProviderError(RagstoneError):
+    code = "provider"
+
+
+class ProviderUnavailable(ProviderError):
+    code = "provider_unavailable"
+
+
+class CatalogError(RagstoneError):
+    code = "catalog"
+
+
+class CatalogUnavailable(CatalogError):
+    code = "catalog_unavailable"
+
+
+class IndexFailure(RagstoneError):
+    code = "index"
+
+
+class IndexUnavailable(IndexFailure):
+    code = "index_unavailable"

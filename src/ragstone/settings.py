@@ -1,0 +1,245 @@
+"""Typed settings: defaults, then ragstone.toml, then RAGSTONE_* of the environment; unknown names are refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from ragstone.errors import SettingsError
+
+ENV_PREFIX = "RAGSTONE_"
+
+
+class Section(BaseModel):
+    """A table of ragstone.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    """Where the catalog lives. Without a URL, an embedded PostgreSQL is started in the data folder."""
+
+    url: SecretStr | None = Field(default=None, description="postgresql://user:password@host/name of a PostgreSQL ≥ 16")
+    pool_size: int = Field(default=4, ge=1, le=100, description="connections this process keeps at most")
+
+
+class IndexSettings(Section):
+    """Which engine searches."""
+
+    engine: Literal["edge", "exact"] = Field(default="edge", description="edge (Qdrant Edge) or exact (brute force)")
+    ef: int = Field(default=128, ge=8, le=4096, description="HNSW search breadth: higher finds more and is slower")
+    linger: float = Field(default=60.0, ge=0, description="seconds the index process stays after its last caller")
+
+
+class EmbeddingSettings(Section):
+    """Which model turns text into vectors. A change needs a new generation."""
+
+    provider: Literal["local", "openai"] = Field(default="local", description="local (ONNX Runtime) or openai (HTTP)")
+    model: str = Field(default="all-MiniLM-L6-v2", description="a name from `ragstone models list`, or the endpoint's")
+    precision: Literal["auto", "int8", "int7", "fp32"] = Field(
+        default="auto",
+        description="local models: int8 needs VNNI to be exact; auto picks int8 or int7 for this CPU",
+    )
+    threads: int = Field(default=0, ge=0, description="local models: threads for bulk embedding; 0 is one a core")
+    base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
+    api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
+    dimensions: int | None = Field(default=None, ge=1, description="openai: vector size to ask for")
+    max_tokens: int | None = Field(default=None, ge=16, description="openai: token limit of one text")
+    batch_size: int = Field(default=64, ge=1, le=2048, description="openai: texts a request")
+
+
+class ChunkingSettings(Section):
+    """How documents are cut. A change needs a new generation."""
+
+    strategy: Literal["structure", "fixed"] = Field(default="structure", description="structure (headings) or fixed")
+    max_tokens: int = Field(default=200, ge=16, description="size limit of a chunk, its prefix included")
+    overlap: float = Field(default=0.15, ge=0, lt=0.5, description="share of a chunk repeated in the next one")
+    prefix: bool = Field(default=True, description="embed title and heading path in front of each chunk")
+
+
+class ParsingSettings(Section):
+    """Limits on what is read."""
+
+    max_bytes: int = Field(default=64 * 2**20, ge=1, description="a larger document is skipped, and listed")
+
+
+class RetrievalSettings(Section):
+    """From a question to passages."""
+
+    top_k: int = Field(default=6, ge=1, le=100, description="passages for the prompt at most")
+    candidates: int = Field(default=50, ge=1, le=1000, description="hits taken from each of dense and BM25 search")
+    mode: Literal["hybrid", "dense", "bm25"] = Field(default="hybrid", description="which searches are used")
+    fusion: Literal["weighted", "rrf"] = Field(default="weighted", description="how their scores are joined")
+    dense_weight: float = Field(default=0.5, ge=0, le=1, description="weighted: the share of the cosine score")
+    rrf_k: int = Field(default=10, ge=1, description="rrf: the constant k")
+    min_cosine: float = Field(
+        default=0.35, ge=-1, le=1, description="below it a candidate is dropped; see docs/tuning.md"
+    )
+    duplicate: float = Field(default=0.9, gt=0, le=1, description="shingle similarity from which texts are duplicates")
+
+
+class PromptSettings(Section):
+    """What goes to the model."""
+
+    budget: int = Field(default=3000, ge=200, description="tokens for the whole prompt, answer reserve excluded")
+    answer_reserve: int = Field(default=700, ge=1, description="tokens kept free for the answer")
+    refusal: str = Field(
+        default="I don't know: the indexed documents do not answer this.",
+        description="said when nothing relevant is found",
+    )
+
+
+class GenerationSettings(Section):
+    """Who writes the answer."""
+
+    provider: Literal["extractive", "openai"] = Field(
+        default="extractive", description="extractive quotes; openai asks a model"
+    )
+    model: str = Field(default="gpt-4.1-mini", description="openai: the model's name")
+    base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
+    api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
+    context_window: int = Field(default=8192, ge=512, description="openai: the model's window, in tokens")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="openai: 0 repeats itself best")
+    timeout: float = Field(default=60.0, gt=0, description="openai: seconds until the first token")
+    sentences: int = Field(default=3, ge=1, le=10, description="extractive: sentences quoted at most")
+
+
+class FolderSource(Section):
+    """Files under a folder (or one file)."""
+
+    kind: Literal["folder"]
+    path: Path
+    include: tuple[str, ...] = Field(
+        default=(), description="globs relative to the folder; empty takes every known kind"
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="globs relative to the folder")
+
+
+class SqlSource(Section):
+    """Rows of a database table: one document a row."""
+
+    kind: Literal["sql"]
+    url: SecretStr = Field(description="an SQLAlchemy URL, such as sqlite:///inventory.db")
+    table: str
+    key: str = Field(description="the column that identifies a row")
+    title: str = Field(description="the column that names a row")
+    text: tuple[str, ...] = Field(description="the columns that hold its text", min_length=1)
+    metadata: tuple[str, ...] = Field(default=(), description="the columns kept beside it")
+    version: str | None = Field(
+        default=None, description="a column that changes with the row; without it all columns count"
+    )
+
+
+Source = Annotated[FolderSource | SqlSource, Field(discriminator="kind")]
+
+
+class ServerSettings(Section):
+    """`ragstone serve`."""
+
+    host: str = Field(default="127.0.0.1", description="loopback only until keys exist")
+    port: int = Field(default=8321, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """All of ragstone.toml. Read with `load`, which turns every mistake into a SettingsError."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Field(default=Path(".ragstone"), description="the embedded PostgreSQL, the index and logs")
+    cache_dir: Path | None = Field(default=None, description="pulled models; default: the user's cache folder")
+    tenant: str = Field(default="default", min_length=1, max_length=100, description="who owns the data")
+    collection: str = Field(
+        default="default", min_length=1, max_length=100, description="the corpus that commands work on"
+    )
+
+    database: DatabaseSettings = DatabaseSettings()
+    index: IndexSettings = IndexSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    parsing: ParsingSettings = ParsingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    prompt: PromptSettings = PromptSettings()
+    generation: GenerationSettings = GenerationSettings()
+    server: ServerSettings = ServerSettings()
+    sources: dict[str, Source] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which `load` passes as arguments."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None) -> Settings:
+    """Settings from a file and the environment. Without a path, ./ragstone.toml is read if it is there.
+
+    Relative folders in the file are meant from the file's own folder. Raises SettingsError.
+    """
+    file = path or Path("ragstone.toml")
+    if path is None and not file.exists():
+        values: dict[str, Any] = {}
+    else:
+        values = _read(file)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file), hint="docs/settings.md lists every setting") from None
+    return _anchored(settings, file.resolve().parent)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror}", hint="`ragstone init` writes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes over environment variables that match no setting; a typo must not be silent."""
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and not variable.startswith(ENV_PREFIX + "TEST_"):
+            name = variable.removeprefix(ENV_PREFIX)
+            if name not in known and name.split("_")[0] not in known:
+                raise SettingsError(
+                    f"{variable} matches no setting", hint=f"tables are named like {ENV_PREFIX}INDEX_EF=200"
+                )
+
+
+def _explain(error: ValidationError, file: Path) -> str:
+    lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+    return f"wrong settings ({file} and {ENV_PREFIX}*): " + "; ".join(lines)
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Paths made absolute, so that they mean the same wherever a process runs."""
+    sources = {
+        name: s.model_copy(update={"path": folder / s.path}) if isinstance(s, FolderSource) else s
+        for name, s in settings.sources.items()
+    }
+    return settings.model_copy(update={"data_dir": (folder / settings.data_dir).absolute(), "sources": sources})
