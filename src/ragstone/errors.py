@@ -2,6 +2,7 @@
 
     RagstoneError
     ├── SettingsError            ragstone.toml, the environment or an argument is wrong
+    ├── NothingIndexed           the collection has nothing to answer from yet
     ├── SourceError              a source as a whole cannot be read: nothing of it was changed
     ├── DocumentError            one document cannot be indexed; the others go on, its old version keeps serving
     │   ├── UnreadableDocument       no permission, or it vanished while being read
@@ -14,6 +15,7 @@
     │   ├── ModelMissing             not pulled yet
     │   └── ModelCorrupt             a file's hash is not the pinned one
     ├── FingerprintMismatch      the vectors at hand and the embedding settings do not belong together
+    ├── PromptTooLong            question and instructions leave no room in the prompt's token budget
     ├── ProviderError            a remote model endpoint failed
     │   └── ProviderUnavailable      … in a way that a later try may mend
     ├── CatalogError             PostgreSQL refused or failed
@@ -41,6 +43,10 @@ class RagstoneError(Exception):
 
 class SettingsError(RagstoneError):
     code = "settings"
+
+
+class NothingIndexed(RagstoneError):
+    code = "nothing_indexed"
 
 
 class SourceError(RagstoneError):
@@ -89,6 +95,10 @@ class ModelCorrupt(ModelError):
 
 class FingerprintMismatch(RagstoneError):
     code = "fingerprint_mismatch"
+
+
+class PromptTooLong(RagstoneError):
+    code = "prompt_too_long"
 
 
 class ProviderError(RagstoneError):
