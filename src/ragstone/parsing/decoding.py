@@ -1,0 +1,68 @@
+"""Bytes → text that PostgreSQL and JSON accept."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from ragstone.errors import UnsupportedDocument
+
+SAMPLE = 64 * 1024
+"""How much is looked at to tell an encoding; enough for any detector, and quick."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w:.-]+)""", re.I)
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c]")
+_REFUSED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text in these bytes, in whatever encoding. Raises UnsupportedDocument for what is no text."""
+    text = _decode(data)
+    if text is None or _looks_binary(text):
+        raise UnsupportedDocument(f"{name} seems to be binary data", hint="exclude it, or name its kind by its suffix")
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    r"""Line ends become `\n`; control characters and lone surrogates go."""
+    return _REFUSED.sub("", _LINE_ENDS.sub("\n", text))
+
+
+def _decode(data: bytes) -> str | None:
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            return data.decode(encoding, errors="replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        encoding = _declared(data) or _guessed(data)
+        return data.decode(encoding, errors="replace") if encoding else None
+
+
+def _declared(data: bytes) -> str | None:
+    """What an HTML or XML head says, when Python knows it."""
+    match = _DECLARED.search(data[:2048])
+    try:
+        return codecs.lookup(match[1].decode("ascii")).name if match else None
+    except (LookupError, UnicodeDecodeError):
+        return None
+
+
+def _guessed(data: bytes) -> str | None:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:SAMPLE]).best()
+    return best.encoding if best else None
+
+
+def _looks_binary(text: str) -> bool:
+    sample = text[:SAMPLE]
+    odd = len(_REFUSED.findall(sample)) + sample.count("\ufffd")
+    return odd * 20 > len(sample)

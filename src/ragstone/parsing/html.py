@@ -1,0 +1,204 @@
+"""HTML: the main content without navigation, footers and scripts, as plain text with its structure known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from lxml.etree import LxmlError
+from lxml.html import HtmlElement, document_fromstring
+from trafilatura import bare_extraction
+
+from ragstone.errors import BrokenDocument, EmptyDocument
+from ragstone.models import Block, BlockKind, Document
+from ragstone.parsing.decoding import clean
+from ragstone.parsing.outline import Heading, first_title, sections
+
+# Two vocabularies: what trafilatura makes of a page, and plain HTML, which is read when it finds no content.
+LEVELS = {f"h{level}": level for level in range(1, 7)}
+HEADINGS = {"head", *LEVELS}
+LISTS = {"list", "ul", "ol", "dl"}
+ITEMS = {"item", "li", "dt", "dd"}
+CODE = {"pre", "code"}
+FLOW = {"body", "main", "article", "section", "div", "p", "quote", "blockquote", "details", "figure", "center", "form"}
+BREAKS = {"lb", "br"}
+SILENT = {"script", "style", "noscript", "template", "svg", "nav", "footer", "iframe", "select", "button"}
+SHORT = 1000
+"""Characters of a page's whole text."""
+
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
+
+
+def parse(text: str, name: str) -> Document:
+    """Headings keep their levels, tables become rows `a | b | c`, code stays verbatim."""
+    page = _tree(text, name)
+    writer = _Writer()
+    writer.flow(_content(page, name))
+    written = writer.text
+    return Document(
+        title=_title(page, first_title(written, writer.headings)) or name,
+        media_type="text/html",
+        text=written,
+        sections=sections(written, writer.headings),
+        blocks=tuple(writer.blocks),
+        metadata=_metadata(page),
+    )
+
+
+def _tree(text: str, name: str) -> HtmlElement:
+    try:
+        return document_fromstring(_XML_DECLARATION.sub("", text))
+    except (LxmlError, ValueError) as error:
+        raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
+
+
+def _content(page: HtmlElement, name: str) -> HtmlElement:
+    """What trafilatura takes for the main content; the whole body when that is nothing, or when the page is short.
+
+    A short page gives it too little to go by, and comes back as one loose text without its headings.
+    """
+    body = page.find("body")
+    if body is None:
+        raise EmptyDocument(f"{name} has no text in it")
+    try:
+        found = bare_extraction(deepcopy(page), include_comments=False)
+    except (LxmlError, RecursionError, ValueError) as error:
+        raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
+    loose = found is None or len(found.body) < 2
+    return body if found is None or (loose and len(_inline(body)) < SHORT) else found.body
+
+
+def _title(page: HtmlElement, heading: str) -> str:
+    """The page's title; site names around the heading are left off."""
+    title = " ".join(clean(page.findtext(".//title") or "").split())
+    return heading if not title or (heading and heading in title) else title
+
+
+def _metadata(page: HtmlElement) -> dict[str, str]:
+    language = clean(page.get("lang") or "").strip()
+    return {"lang": language} if language else {}
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes a tree down as blocks with a blank line between them."""
+
+    parts: list[str] = field(default_factory=list)
+    length: int = 0
+    blocks: list[Block] = field(default_factory=list)
+    headings: list[Heading] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+    def block(self, kind: BlockKind, text: str) -> None:
+        content = clean(text)
+        if not content.strip():
+            return
+        if self.parts:
+            self._append("\n\n")
+        start = self.length
+        self._append(content)
+        self.blocks.append(Block(kind=kind, start=start, end=self.length))
+
+    def flow(self, element: HtmlElement) -> None:
+        """Text between blocks is a paragraph; blocks may stand inside of anything."""
+        loose = [element.text or ""]
+        for child in element:
+            if _is_block(child):
+                self._paragraph(loose)
+                self._write(child)
+                loose = []
+            else:
+                loose.append(_inline(child))
+            loose.append(child.tail or "")
+        self._paragraph(loose)
+
+    def _write(self, element: HtmlElement) -> None:
+        tag = element.tag
+        if tag in HEADINGS:
+            self._heading(element)
+        elif tag in LISTS:
+            self.block("list", "\n".join(_items(element, "")))
+        elif tag == "table":
+            self.block("table", "\n".join(_rows(element)))
+        elif tag in CODE:
+            self.block("code", "".join(element.itertext()).strip("\n").rstrip())
+        else:
+            self.flow(element)
+
+    def _heading(self, element: HtmlElement) -> None:
+        title = " ".join(clean(_inline(element)).split())
+        if title:
+            self.block("heading", title)
+            level = LEVELS.get(element.get("rend") or element.tag, 2)
+            self.headings.append(Heading(level=level, title=title, start=self.blocks[-1].start))
+
+    def _paragraph(self, loose: Sequence[str]) -> None:
+        self.block("paragraph", _tidy("".join(loose)))
+
+    def _append(self, text: str) -> None:
+        self.parts.append(text)
+        self.length += len(text)
+
+
+def _is_block(element: HtmlElement) -> bool:
+    if element.tag == "code":
+        return "\n" in "".join(element.itertext()) or element.getparent().tag in {"body", "quote"}
+    return element.tag in HEADINGS | LISTS | FLOW | {"table", "pre"}
+
+
+def _inline(element: HtmlElement) -> str:
+    """All text below an element; a vertical tab is a line break that is meant."""
+    if not isinstance(element.tag, str) or element.tag in SILENT:
+        return ""
+    if element.tag in BREAKS:
+        return "\v"
+    inner = "".join(_inline(child) + (child.tail or "") for child in element)
+    return (element.text or "") + inner
+
+
+def _tidy(text: str) -> str:
+    """White space as a browser shows it."""
+    return "\n".join(" ".join(line.split()) for line in text.split("\v")).strip()
+
+
+def _items(element: HtmlElement, indent: str) -> Iterator[str]:
+    """One line an item, nested lists indented below theirs."""
+    ordered = element.tag == "ol" or element.get("rend") == "ol"
+    number = 0
+    for item in element:
+        if item.tag in LISTS:
+            yield from _items(item, indent + "  ")
+        elif item.tag in ITEMS:
+            number += 1
+            nested = [child for child in item.iterdescendants(*LISTS) if _list_above(child) is element]
+            own = _own_text(item)
+            if own:
+                yield f"{indent}{f'{number}.' if ordered else '-'} {own}"
+            for child in nested:
+                yield from _items(child, indent + "  ")
+
+
+def _list_above(element: HtmlElement) -> HtmlElement | None:
+    return next(element.iterancestors(*LISTS), None)
+
+
+def _own_text(item: HtmlElement) -> str:
+    """An item's text without the lists in it, on one line."""
+    loose = [item.text or ""]
+    for child in item:
+        if child.tag not in LISTS:
+            loose.append(_own_text(child) if len(child) else _inline(child))
+        loose.append(child.tail or "")
+    return " ".join("".join(loose).split())
+
+
+def _rows(table: HtmlElement) -> Iterator[str]:
+    for row in table.iter("row", "tr"):
+        cells = [" ".join(" ".join(cell.itertext()).split()) for cell in row if cell.tag in {"cell", "td", "th"}]
+        if any(cells):
+            yield " | ".join(cells)
