@@ -1,0 +1,111 @@
+"""The flow of a question: embed → search → fuse → threshold → hydrate → dedup → join."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.embedding.base import Embedder
+from ragstone.index.base import Index
+from ragstone.models import Candidate, Passage, Scope, StoredChunk
+from ragstone.retrieval.duplicates import distinct
+from ragstone.retrieval.fusion import Fused, fuse
+from ragstone.retrieval.neighbours import join
+from ragstone.retrieval.threshold import above
+from ragstone.settings import RetrievalSettings
+from ragstone.telemetry import Stage, Trace
+
+
+class ChunkReader(Protocol):
+    """The catalog, as retrieval sees it: text by id, under the tenant's rights and the current versions."""
+
+    async def chunks(self, generation_id: UUID, tenant: str, ids: Sequence[UUID]) -> dict[UUID, StoredChunk]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What retrieval found. `ranked` are all hits after fusion, best first; `trace` tells what became of each."""
+
+    question: str
+    passages: tuple[Passage, ...]
+    ranked: tuple[Fused, ...]
+    trace: Trace
+
+    def fates(self) -> dict[UUID, str]:
+        """What became of each hit: the passage it is in, or the stage that removed it and why."""
+        fates = {drop.chunk_id: f"{stage.name}: {drop.reason}" for stage in self.trace.stages for drop in stage.drops}
+        for passage in self.passages:
+            fates |= dict.fromkeys(passage.chunk_ids, f"passage {passage.number}")
+        return fates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retriever:
+    """Finds passages for questions."""
+
+    embedder: Embedder
+    index: Index
+    reader: ChunkReader
+
+    async def retrieve(self, question: str, scope: Scope, settings: RetrievalSettings) -> Retrieved:
+        """Raises IndexFailure, CatalogError or ProviderError; a question that finds nothing gives no passages."""
+        trace = Trace()
+        vector = None
+        if settings.mode != "bm25":
+            with trace.stage("embed"):
+                vector = (await self.embedder.embed([question], "query"))[0]
+        ranked = await self._rank(question, vector, scope, settings, trace)
+        with trace.stage("threshold") as stage:
+            near = above(ranked, settings.min_cosine, stage)
+            _count(stage, ranked, near)
+        with trace.stage("hydrate") as stage:
+            candidates = await self._hydrate(near, scope, stage)
+            _count(stage, near, candidates)
+        with trace.stage("dedup") as stage:
+            kept = distinct(candidates, settings.duplicate, settings.top_k, stage)
+            _count(stage, candidates, kept)
+        with trace.stage("join") as stage:
+            passages = join(kept)
+            _count(stage, kept, passages)
+        return Retrieved(question=question, passages=passages, ranked=tuple(ranked), trace=trace)
+
+    async def _rank(
+        self,
+        question: str,
+        vector: npt.NDArray[np.float32] | None,
+        scope: Scope,
+        settings: RetrievalSettings,
+        trace: Trace,
+    ) -> list[Fused]:
+        with trace.stage("search") as stage:
+            text = None if settings.mode == "dense" else question
+            hits = await self.index.search(scope, vector=vector, text=text, limit=settings.candidates)
+            stage.given = len(hits)
+        with trace.stage("fuse") as stage:
+            ranked = fuse(hits, settings)
+            _count(stage, hits, ranked)
+        return ranked
+
+    async def _hydrate(self, near: Sequence[Fused], scope: Scope, stage: Stage) -> list[Candidate]:
+        """Text comes from the catalog alone: a chunk that it does not give is not shown, whatever the index says."""
+        ids = [fused.hit.chunk_id for fused in near]
+        chunks = await self.reader.chunks(scope.generation, scope.tenant, ids) if ids else {}
+        candidates = []
+        for fused in near:
+            chunk = chunks.get(fused.hit.chunk_id)
+            if chunk is None:
+                stage.drop(fused.hit.chunk_id, "not in the catalog: deleted, superseded or not this tenant's")
+            else:
+                candidates.append(
+                    Candidate(chunk=chunk, cosine=fused.hit.cosine, bm25=fused.hit.bm25, fused=fused.score)
+                )
+        return candidates
+
+
+def _count(stage: Stage, taken: Sequence[object], given: Sequence[object]) -> None:
+    stage.taken, stage.given = len(taken), len(given)
