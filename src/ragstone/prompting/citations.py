@@ -104,13 +104,18 @@ class CitationScanner:
 
     def _checked(self, said: str, token: re.Match[str]) -> tuple[str, list[Cited | Unknown]]:
         """The marker as it may stand in the answer, and what was found in it."""
+        kept = re.sub(_GROUP, self._known, token["run"])
         numbers = _numbers(token["run"])
         found = [self._cited(number, said) if number in self._passages else Unknown(number) for number in numbers]
-        if all(isinstance(event, Cited) for event in found):
-            return token[0], found
-        groups = [[n for n in _numbers(group) if n in self._passages] for group in token["run"].split("]")]
-        kept = "".join(f"[{', '.join(map(str, group))}]" for group in groups if group)
         return token["blank"] + kept if kept else "", found
+
+    def _known(self, group: re.Match[str]) -> str:
+        """A group without the numbers that name no source."""
+        numbers = _numbers(group[0])
+        known = [str(number) for number in numbers if number in self._passages]
+        if len(known) == len(numbers):
+            return group[0]
+        return f"[{', '.join(known)}]" if known else ""
 
     def _cited(self, number: int, said: str) -> Cited:
         passage = self._passages[number]

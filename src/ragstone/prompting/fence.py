@@ -14,7 +14,7 @@ _INVISIBLE = re.compile("[\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069\U0
 # of the common model families, written out as text.
 _DELIMITER = re.compile(
     r"""
-      <(?= \s{0,8} /? \s{0,8} source\b )
+      <(?= \s* (?:/\s*)? source\b )
     | <(?= \| [^|<>\n]{1,40} \|> | ｜ [^｜<>\n]{1,40} ｜> )
     | <(?= /?s> | (?:bos|eos|pad|unk)> | (?:start|end)_of_\w{1,20}> | </?SYS>> )
     | \[(?= /?INST\] )
