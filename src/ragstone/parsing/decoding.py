@@ -42,8 +42,8 @@ def _decode(data: bytes) -> str | None:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        encoding = _declared(data) or _guessed(data)
-        return data.decode(encoding, errors="replace") if encoding else None
+        found = _declared(data) or _guessed(data)
+        return data.decode(found, errors="replace") if found else None
 
 
 def _declared(data: bytes) -> str | None:

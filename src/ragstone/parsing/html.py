@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from lxml.etree import LxmlError
-from lxml.html import HtmlElement, document_fromstring
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from trafilatura import bare_extraction
 
 from ragstone.errors import BrokenDocument, EmptyDocument
@@ -49,7 +49,8 @@ def parse(text: str, name: str) -> Document:
 
 def _tree(text: str, name: str) -> HtmlElement:
     try:
-        return document_fromstring(_XML_DECLARATION.sub("", text))
+        parser = HTMLParser(remove_comments=True, remove_pis=True)
+        return document_fromstring(_XML_DECLARATION.sub("", text), parser=parser)
     except (LxmlError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
 
@@ -66,8 +67,9 @@ def _content(page: HtmlElement, name: str) -> HtmlElement:
         found = bare_extraction(deepcopy(page), include_comments=False)
     except (LxmlError, RecursionError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
-    loose = found is None or len(found.body) < 2
-    return body if found is None or (loose and len(_inline(body)) < SHORT) else found.body
+    if found is None or (len(found.body) < 2 and len(found.text or "") <= len(_inline(body)) < SHORT):
+        return body
+    return found.body
 
 
 def _title(page: HtmlElement, heading: str) -> str:

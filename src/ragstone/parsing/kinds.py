@@ -49,11 +49,12 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx"})
 HTML = frozenset({".html", ".htm", ".xhtml"})
 TABLE = frozenset({".csv", ".tsv"})
-CODE = frozenset(
-    ".bash .bat .c .cc .cfg .clj .cpp .cs .css .cxx .dart .ex .exs .go .gradle .groovy .h .hpp .hs .ini .java .jl .js"
-    " .json .jsonl .jsx .kt .kts .less .lisp .lua .m .ml .mjs .nix .php .pl .proto .ps1 .py .pyi .r .rb .rs .scala"
-    " .scss .sh .sql .svelte .swift .tf .toml .ts .tsx .vue .xml .yaml .yml .zig".split()
-)
+CODE_SUFFIXES = """
+    .bash .bat .c .cc .cfg .clj .cpp .cs .css .cxx .dart .ex .exs .go .gradle .groovy .h .hpp .hs .ini .java .jl .js
+    .json .jsonl .jsx .kt .kts .less .lisp .lua .m .mjs .ml .nix .php .pl .proto .ps1 .py .pyi .r .rb .rs .scala .scss
+    .sh .sql .svelte .swift .tf .toml .ts .tsx .vue .xml .yaml .yml .zig
+"""
+CODE = frozenset(CODE_SUFFIXES.split())
 
 _HTML_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 

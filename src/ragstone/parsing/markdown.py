@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -67,7 +67,7 @@ def _headings(tokens: Sequence[Token], blocks: Sequence[Block]) -> list[Heading]
     starts = iter(block.start for block in blocks if block.kind == "heading")
     return [
         Heading(level=int(token.tag[1]), title=_plain(inline, content.content), start=next(starts))
-        for token, content in zip(tokens, tokens[1:], strict=False)
+        for token, content in pairwise(tokens)
         if token.type == "heading_open" and token.level == 0
     ]
 
