@@ -7,7 +7,8 @@ import hashlib
 import json
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -38,6 +39,11 @@ class Dataset:
     questions: Mapping[str, str]
     judgements: Mapping[str, Mapping[str, int]]  # question → document → relevance; above 0 is relevant
 
+    def first(self, count: int) -> Dataset:
+        """The same with its first questions alone."""
+        judgements = dict(islice(self.judgements.items(), count))
+        return replace(self, questions={key: self.questions[key] for key in judgements}, judgements=judgements)
+
     @property
     def absent(self) -> int:
         """Relevant documents that the corpus does not have: nothing can find them."""
@@ -52,7 +58,9 @@ def read(folder: Path, split: str | None = None) -> Dataset:
     Raises SettingsError for a file or split that is missing, and for a line that is not what it should be.
     """
     name, judged = _judgement_file(folder, split)
-    corpus = {key: Entry(title=str(row.get("title") or ""), text=row["text"]) for key, row in _rows(folder, "corpus.jsonl")}
+    corpus = {
+        key: Entry(title=str(row.get("title") or ""), text=row["text"]) for key, row in _rows(folder, "corpus.jsonl")
+    }
     queries = {key: row["text"] for key, row in _rows(folder, "queries.jsonl")}
     judgements = {key: docs for key, docs in _judgements(judged, queries).items() if any(g > 0 for g in docs.values())}
     if not judgements:
