@@ -101,8 +101,8 @@ def _print(found: Evaluation, skipped: Sequence[Skip]) -> None:
     for skip in skipped:
         typer.secho(f"skipped {skip.uri} ({skip.code}): {skip.reason}", fg="yellow")
     quality = Table("search", *found.runs["hybrid"])
-    for run, measured in found.runs.items():
-        quality.add_row(run, *(f"{value:.3f}" for value in measured.values()))
+    for search, measured in found.runs.items():
+        quality.add_row(search, *(f"{value:.3f}" for value in measured.values()))
     latency = Table("step", "p50 ms", "p99 ms", title="latency of a question", title_justify="left")
     for stage, taken in found.latency_ms.items():
         latency.add_row(stage, *(f"{value:.2f}" for value in taken.values()))
