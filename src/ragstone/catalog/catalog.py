@@ -1,0 +1,211 @@
+"""The catalog: the one place where indexing and answering meet, and the truth that every index is made from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from uuid import UUID, uuid5
+
+import numpy as np
+import numpy.typing as npt
+from psycopg.types.json import Jsonb
+
+from ragstone.catalog import changelog, publishing, reading
+from ragstone.catalog.changelog import ChangeSignal
+from ragstone.catalog.connections import Connections
+from ragstone.catalog.migrations import ensure_schema
+from ragstone.errors import CatalogError
+from ragstone.models import (
+    NAMESPACE,
+    Collection,
+    DocumentState,
+    Fingerprint,
+    Generation,
+    Metadata,
+    NewVersion,
+    Replacement,
+    StoredChunk,
+    Vectors,
+    document_id,
+)
+
+
+class Catalog:
+    """Documents, versions, chunks, vectors and the change log in PostgreSQL.
+
+    What is done for a tenant (who is named by the record or argument) is done under row-level security: other
+    tenants' rows cannot be read or written, whatever ids are passed. Every method raises CatalogUnavailable when
+    PostgreSQL cannot be reached, and CatalogError when it refuses.
+    """
+
+    def __init__(self, url: str, pool_size: int) -> None:
+        self._connections = Connections(url, pool_size)
+        self._signal = ChangeSignal(url)
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
+        """Connect to any PostgreSQL ≥ 16, bringing the schema up to date first if it is not."""
+        await ensure_schema(url)
+        catalog = cls(url, pool_size)
+        await catalog._connections.open()
+        return catalog
+
+    async def aclose(self) -> None:
+        await self._signal.aclose()
+        await self._connections.aclose()
+
+    # --- collections, sources, generations ----------------------------------------------------------------------
+
+    async def ensure_collection(self, tenant: str, name: str) -> Collection:
+        """The collection of this name, made (and its tenant with it) if it is not there."""
+        parameters = {"id": uuid5(NAMESPACE, f"{tenant}\0{name}"), "name": name}
+        (row,) = await self._connections.run(tenant, ("add_tenant", "add_collection", "collection"), parameters)
+        return reading.collection(row)
+
+    async def collection(self, tenant: str, name: str) -> Collection | None:
+        """The collection of this name as it is now."""
+        rows = await self._connections.run(tenant, ("collection",), {"name": name})
+        return reading.collection(rows[0]) if rows else None
+
+    async def record_source(self, collection: Collection, name: str, kind: str, prefix: str) -> None:
+        """Remember a source that was just read completely. `prefix` starts the URI of all that comes from it."""
+        parameters = {"collection": collection.id, "name": name, "kind": kind, "prefix": prefix}
+        await self._connections.run(collection.tenant, ("record_source",), parameters)
+
+    async def sources(self, collection: Collection) -> list[reading.SourceRecord]:
+        """The sources by name, with the time when each was last read completely."""
+        rows = await self._connections.run(collection.tenant, ("sources",), {"collection": collection.id})
+        return [reading.source(row) for row in rows]
+
+    async def create_generation(
+        self, collection: Collection, fingerprint: Fingerprint, probes: Vectors, settings: Metadata
+    ) -> Generation:
+        """The generation of this fingerprint and these settings; a collection has it once, however often it is asked.
+
+        `probes` are the fixed probe texts' vectors, kept with the fingerprint when it is seen for the first time.
+        """
+        if probes.ndim != 2 or probes.shape[1] != fingerprint.dimensions:
+            raise CatalogError(f"the probes have the shape {probes.shape}, not [n, {fingerprint.dimensions}]")
+        parameters = {
+            "id": uuid5(collection.id, fingerprint.digest + json.dumps(dict(settings), sort_keys=True)),
+            "collection": collection.id,
+            "fingerprint": fingerprint.digest,
+            "settings": Jsonb(dict(settings)),
+            "digest": fingerprint.digest,
+            "spec": Jsonb(dict(fingerprint.spec)),
+            "dimensions": fingerprint.dimensions,
+            "probes": b"".join(publishing.vector_bytes(probes)),
+        }
+        names = ("add_fingerprint", "add_generation", "generation")
+        (row,) = await self._connections.run(collection.tenant, names, parameters)
+        return reading.generation(row)
+
+    async def generations(self, collection: Collection) -> list[Generation]:
+        """All generations, oldest first."""
+        rows = await self._connections.run(collection.tenant, ("generations",), {"collection": collection.id})
+        return [reading.generation(row) for row in rows]
+
+    async def generation(self, tenant: str, id: UUID) -> Generation | None:  # noqa: A002
+        rows = await self._connections.run(tenant, ("generation",), {"id": id})
+        return reading.generation(rows[0]) if rows else None
+
+    async def serve(self, generation: Generation) -> None:
+        """Let this generation answer its collection's questions from now on."""
+        parameters = {"collection": generation.collection, "generation": generation.id}
+        if not await self._connections.run(generation.tenant, ("serve",), parameters):
+            raise CatalogError(f"the tenant {generation.tenant!r} has no collection {generation.collection}")
+
+    async def probes(self, fingerprint: Fingerprint) -> Vectors:
+        """The probe texts' vectors as they were when the fingerprint was first seen: [n, dimensions]."""
+        rows = await self._connections.run_as_owner("probes", {"digest": fingerprint.digest})
+        if not rows:
+            raise CatalogError(f"the fingerprint {fingerprint.digest[:12]} is not in the catalog")
+        return reading.vector(rows[0][0]).reshape(-1, fingerprint.dimensions)
+
+    # --- documents ----------------------------------------------------------------------------------------------
+
+    async def states(self, generation: Generation, prefix: str = "") -> dict[str, DocumentState]:
+        """The generation's documents by URI, those whose URI starts with the prefix."""
+        parameters = {"generation": generation.id, "prefix": prefix}
+        rows = await self._connections.run(generation.tenant, ("states",), parameters)
+        return {state.uri: state for state in map(reading.state, rows)}
+
+    async def publish(self, generation: Generation, versions: Sequence[NewVersion]) -> int:
+        """Make these the current versions of their documents, all in one transaction; gives the position.
+
+        Should it fail, the old versions go on serving and nothing of the new ones is there. A document that another
+        process publishes at the same time is waited for, and its version superseded.
+        """
+        batch = await asyncio.to_thread(publishing.prepare, generation, versions)
+        if not batch:
+            return await self.head()
+        async with self._connections.loading(generation.tenant) as connection:
+            return await publishing.publish(connection, generation, batch)
+
+    async def touch(self, generation: Generation, revisions: Mapping[str, str]) -> None:
+        """Record new revisions, by URI, of documents whose content is the same."""
+        parameters = {
+            "collection": generation.collection,
+            "generation": generation.id,
+            "uris": list(revisions),
+            "revisions": list(revisions.values()),
+        }
+        await self._connections.run(generation.tenant, ("lock_documents", "touch"), parameters)
+
+    async def delete(self, collection: Collection, uris: Sequence[str]) -> int:
+        """Remove documents, text and all, from every generation; gives the position. Unknown URIs are passed over."""
+        ids = [document_id(collection.tenant, collection.name, uri) for uri in uris]
+        parameters = {"collection": collection.id, "uris": list(uris), "ids": ids, "generation": None}
+        rows = await self._connections.run(collection.tenant, publishing.DELETION, parameters)
+        return max((position for (position,) in rows), default=0) or await self.head()
+
+    async def known_vectors(self, generation: Generation, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """The vectors of those of the texts (prefix included) that were embedded before, for this tenant."""
+        hashes = {publishing.text_hash(text): text for text in texts}
+        parameters = {"fingerprint": generation.fingerprint.digest, "hashes": list(hashes)}
+        rows = await self._connections.run(generation.tenant, ("vectors",), parameters)
+        return {hashes[digest]: reading.vector(stored) for digest, stored in rows}
+
+    async def save_vectors(self, generation: Generation, texts: Sequence[str], vectors: Vectors) -> None:
+        """Keep the vectors of texts (prefix included) before they are published, so that a crash does not cost them."""
+        expected = (len(texts), generation.fingerprint.dimensions)
+        if vectors.shape != expected:
+            raise CatalogError(f"the vectors have the shape {vectors.shape}, not {expected}")
+        async with self._connections.loading(generation.tenant) as connection:
+            await publishing.save_vectors(connection, generation, texts, publishing.vector_bytes(vectors))
+
+    async def chunks(self, generation_id: UUID, tenant: str, ids: Sequence[UUID]) -> dict[UUID, StoredChunk]:
+        """Those of the chunks that belong to a current version in this generation of this tenant, by id."""
+        parameters = {"generation": generation_id, "ids": list(ids)}
+        rows = await self._connections.run(tenant, ("chunks",), parameters)
+        return {chunk.id: chunk for chunk in map(reading.chunk, rows)}
+
+    async def document_chunks(self, tenant: str, generation_id: UUID, document_id: UUID) -> list[StoredChunk]:
+        """All chunks of a document's current version, in order; none if there is no such document."""
+        parameters = {"generation": generation_id, "document": document_id}
+        rows = await self._connections.run(tenant, ("document_chunks",), parameters)
+        return [reading.chunk(row) for row in rows]
+
+    async def stats(self, collection: Collection) -> reading.CollectionStats:
+        parameters = {"collection": collection.id}
+        (totals,) = await self._connections.run(collection.tenant, ("collection_stats",), parameters)
+        rows = await self._connections.run(collection.tenant, ("generation_stats",), parameters)
+        return reading.collection_stats(totals, rows)
+
+    # --- the change log -----------------------------------------------------------------------------------------
+
+    async def head(self) -> int:
+        """The newest position of the change log; 0 before the first change."""
+        return await changelog.head(self._connections)
+
+    async def replacements(self, after: int, limit: int) -> tuple[list[Replacement], int]:
+        """What stands now for each document in the next `limit` changes after a position, and the last one's position.
+
+        A document comes once. Its state is that of now: it may hold a later change already, which then comes again.
+        """
+        return await changelog.replacements(self._connections, after, limit)
+
+    async def changed(self, after: int, timeout: float) -> bool:
+        """Wait until the newest position is past `after`; False when it is not after `timeout` seconds."""
+        return await changelog.changed(self._connections, self._signal, after, timeout)

@@ -1,0 +1,79 @@
+"""Connections to PostgreSQL, and transactions on them: for one tenant, or as the owner of everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from ragstone.catalog.faults import driver_errors
+from ragstone.catalog.statements import script, statement
+
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+Parameters: TypeAlias = Mapping[str, Any]
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+RECONNECT = 10.0
+"""Seconds to keep trying when the server went away, before CatalogUnavailable is raised."""
+
+
+class Connections:
+    """A pool of at most `size` connections; whoever comes when all are taken waits for a turn."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._turns = asyncio.Semaphore(size)
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            check=_check,
+            timeout=RECONNECT,
+            kwargs={"autocommit": True},
+            name="catalog",
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def aclose(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[Connection]:
+        """A connection that sees every tenant, outside of a transaction."""
+        with driver_errors():
+            async with self._turns, self._pool.connection() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def loading(self, tenant: str) -> AsyncIterator[Connection]:
+        """A transaction that sees and writes the rows of this tenant alone, with empty tables to COPY into."""
+        async with self.owner() as connection, connection.transaction():
+            await connection.execute(script("staging.sql"))
+            await connection.execute(statement("become_tenant"), {"tenant": tenant})
+            yield connection
+
+    async def run(self, tenant: str, names: tuple[str, ...], parameters: Parameters) -> Rows:
+        """The rows of the last of these statements, run for a tenant in one transaction and one round trip."""
+        values = {"tenant": tenant, **parameters}
+        async with self.owner() as connection:
+            async with connection.pipeline(), connection.transaction():
+                for name in ("become_tenant", *names):
+                    cursor = await connection.execute(statement(name), values, binary=True)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def run_as_owner(self, name: str, parameters: Parameters) -> Rows:
+        """The rows of one statement that sees every tenant."""
+        async with self.owner() as connection:
+            cursor = await connection.execute(statement(name), parameters, binary=True)
+            return await cursor.fetchall()
+
+
+async def _check(connection: Connection) -> None:
+    """Notice a server that went away, without a round trip: its closed socket can be read to the end."""
+    connection.pgconn.consume_input()

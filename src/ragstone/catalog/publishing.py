@@ -1,0 +1,253 @@
+"""Writing document versions: each whole, a batch in one transaction.
+
+A batch is prepared before the transaction begins, so that bad input is told of with the document's name and locks
+nothing. Statements are sent by the batch and rows by COPY: the number of round trips does not grow with the chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from ragstone.catalog.connections import Connection
+from ragstone.catalog.statements import statement
+from ragstone.errors import CatalogError
+from ragstone.models import Generation, NewVersion, Vectors, document_id
+
+_LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
+
+_SECTION = ("uuid", "int4", "int4", "int4", "text[]", "int4", "int4")
+_CHUNK = ("uuid", "uuid", "int4", "int4", "int4", "int4", "int4", "int4", "int4", "text", "text", "bytea")
+_VECTOR = ("bytea", "bytea")
+
+DELETION = (
+    "lock_documents",
+    "delete_chunks",
+    "delete_sections",
+    "mark_deleted",
+    "notify",
+    "lock_change_log",
+    "log_deleted",
+)
+"""The statements that delete documents; the last gives the positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A version that PostgreSQL will take: its metadata as JSON, and a hash and a vector for each chunk."""
+
+    version: NewVersion
+    metadata: str
+    hashes: Sequence[bytes]
+    vectors: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Numbered:
+    """A prepared version with its place in its document's history."""
+
+    prepared: Prepared
+    document: UUID
+    number: int
+    id: UUID
+
+
+def version_id(document: UUID, generation: UUID, number: int) -> UUID:
+    """The id of the number-th version of a document in a generation: the same in every rebuild of the catalog."""
+    return uuid5(document, f"{generation}:{number}")
+
+
+def chunk_id(version: UUID, ordinal: int) -> UUID:
+    """The id of a version's chunk: the same in every rebuild of the catalog."""
+    return uuid5(version, str(ordinal))
+
+
+def text_hash(embedded: str) -> bytes:
+    """SHA-256 of what the model saw (prefix and text): the name of its vector."""
+    return hashlib.sha256(embedded.encode()).digest()
+
+
+def vector_bytes(vectors: Vectors) -> list[bytes]:
+    """Each row as float32, little-endian."""
+    return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
+
+
+# --- before the transaction -------------------------------------------------------------------------------------
+
+
+def prepare(generation: Generation, versions: Sequence[NewVersion]) -> list[Prepared]:
+    """Check a batch and hash its texts. Of two versions of one URI the later counts. Raises CatalogError."""
+    latest = {version.uri: version for version in versions}
+    return [_prepare(version, generation.fingerprint.dimensions) for version in latest.values()]
+
+
+def _prepare(version: NewVersion, dimensions: int) -> Prepared:
+    try:
+        _check_strings(version)
+        _check_vectors(version, dimensions)
+        hashes = [text_hash(chunk.embedded) for chunk in version.chunks]
+        metadata = json.dumps(dict(version.document.metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CatalogError(
+            f"{version.uri!r} cannot be stored: {error}",
+            hint="this is a fault of the parser, chunker or source that made it; its old version keeps serving",
+        ) from error
+    vectors = dict(zip(hashes, vector_bytes(version.vectors), strict=True))
+    return Prepared(version=version, metadata=metadata, hashes=hashes, vectors=vectors)
+
+
+def _check_strings(version: NewVersion) -> None:
+    document = version.document
+    if len(version.uri.encode()) > _LONGEST_URI:
+        raise ValueError(f"its URI is longer than {_LONGEST_URI} bytes")
+    for text in (version.uri, version.source, version.revision, document.title, document.media_type, document.text):
+        _check_string(text)
+    for section in document.sections:
+        _check_string("".join(section.path))
+    for chunk in version.chunks:
+        _check_string(chunk.embedded)
+
+
+def _check_string(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("there is a NUL character in it, which PostgreSQL does not store")
+    text.encode()
+
+
+def _check_vectors(version: NewVersion, dimensions: int) -> None:
+    expected = (len(version.chunks), dimensions)
+    if version.vectors.shape != expected:
+        raise ValueError(f"its vectors have the shape {version.vectors.shape}, not {expected}")
+    if not np.isfinite(version.vectors).all():
+        raise ValueError("there is a number in its vectors that is not finite")
+
+
+# --- in the transaction -----------------------------------------------------------------------------------------
+
+
+async def publish(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> int:
+    """Publish a batch in the tenant's transaction that `connection` is in. Gives the change-log position."""
+    versions = await _claim(connection, generation, batch)
+    vectors = await _unknown_vectors(connection, generation, batch)
+    await _replace_versions(connection, generation, versions)
+    await _copy(connection, "copy_sections", _SECTION, _section_rows(versions))
+    await _copy(connection, "copy_chunks", _CHUNK, _chunk_rows(versions))
+    await _copy(connection, "copy_vectors", _VECTOR, vectors.items())
+    parameters = {
+        "tenant": generation.tenant,
+        "collection": generation.collection,
+        "generation": generation.id,
+        "fingerprint": generation.fingerprint.digest,
+        "documents": [version.document for version in versions],
+        "versions": [version.id for version in versions],
+    }
+    async with connection.pipeline():
+        for name in ("add_sections", "add_chunks", "add_vectors", "notify", "lock_change_log", "log_published"):
+            cursor = await connection.execute(statement(name), parameters)
+    return max(int(position) for (position,) in await cursor.fetchall())
+
+
+async def save_vectors(
+    connection: Connection, generation: Generation, texts: Sequence[str], vectors: Sequence[bytes]
+) -> None:
+    """Store the vectors of texts, in the tenant's transaction that `connection` is in."""
+    rows = dict(zip(map(text_hash, texts), vectors, strict=True))
+    await _copy(connection, "copy_vectors", _VECTOR, rows.items())
+    parameters = {"tenant": generation.tenant, "fingerprint": generation.fingerprint.digest}
+    await connection.execute(statement("add_vectors"), parameters)
+
+
+async def _claim(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> list[_Numbered]:
+    """Lock the documents against other writers, and number their new versions."""
+    cursor = await connection.execute(statement("collection_of_generation"), {"generation": generation.id})
+    row = await cursor.fetchone()
+    if row is None:
+        raise CatalogError(f"the tenant {generation.tenant!r} has no generation {generation.id}")
+    by_id = {document_id(generation.tenant, row[0], prepared.version.uri): prepared for prepared in batch}
+    ids = sorted(by_id)
+    versions = [by_id[key].version for key in ids]
+    parameters = {
+        "tenant": generation.tenant,
+        "collection": generation.collection,
+        "generation": generation.id,
+        "ids": ids,
+        "uris": [version.uri for version in versions],
+        "sources": [version.source for version in versions],
+    }
+    async with connection.pipeline():
+        await connection.execute(statement("claim_documents"), parameters)
+        cursor = await connection.execute(statement("last_numbers"), parameters)
+    last: dict[UUID, int] = dict(await cursor.fetchall())
+    return [_numbered(by_id[key], key, generation.id, last.get(key, 0) + 1) for key in ids]
+
+
+def _numbered(prepared: Prepared, document: UUID, generation: UUID, number: int) -> _Numbered:
+    return _Numbered(prepared=prepared, document=document, number=number, id=version_id(document, generation, number))
+
+
+async def _unknown_vectors(
+    connection: Connection, generation: Generation, batch: Sequence[Prepared]
+) -> dict[bytes, bytes]:
+    """The vectors that are not stored yet: only these travel."""
+    vectors = {digest: vector for prepared in batch for digest, vector in prepared.vectors.items()}
+    parameters = {"fingerprint": generation.fingerprint.digest, "hashes": list(vectors)}
+    cursor = await connection.execute(statement("known_hashes"), parameters, binary=True)
+    for (known,) in await cursor.fetchall():
+        del vectors[known]
+    return vectors
+
+
+async def _replace_versions(connection: Connection, generation: Generation, versions: Sequence[_Numbered]) -> None:
+    """End the current versions, text and all, and add the new ones."""
+    parameters = {"generation": generation.id, "ids": [version.document for version in versions]}
+    rows = [_version_row(generation, version) for version in versions]
+    async with connection.pipeline(), connection.cursor() as cursor:
+        for name in ("delete_chunks", "delete_sections", "end_versions"):
+            await cursor.execute(statement(name), parameters)
+        await cursor.executemany(statement("add_version"), rows)
+
+
+def _version_row(generation: Generation, numbered: _Numbered) -> dict[str, Any]:
+    version = numbered.prepared.version
+    return {
+        "tenant": generation.tenant,
+        "id": numbered.id,
+        "document": numbered.document,
+        "generation": generation.id,
+        "number": numbered.number,
+        "revision": version.revision,
+        "content_hash": version.content_hash,
+        "title": version.document.title,
+        "media_type": version.document.media_type,
+        "metadata": numbered.prepared.metadata,
+        "text": version.document.text,
+        "page_starts": list(version.document.page_starts),
+        "modified_at": version.modified_at,
+    }
+
+
+def _section_rows(versions: Sequence[_Numbered]) -> Iterable[tuple[Any, ...]]:
+    for version in versions:
+        for s in version.prepared.version.document.sections:
+            yield version.id, s.ordinal, s.parent, s.level, list(s.path), s.start, s.end
+
+
+def _chunk_rows(versions: Sequence[_Numbered]) -> Iterable[tuple[Any, ...]]:
+    for version in versions:
+        prepared = version.prepared
+        for c, digest in zip(prepared.version.chunks, prepared.hashes, strict=True):
+            key, pages = chunk_id(version.id, c.ordinal), c.pages or (None, None)
+            yield key, version.id, c.ordinal, c.section, c.start, c.end, *pages, c.tokens, c.text, c.prefix, digest
+
+
+async def _copy(connection: Connection, name: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    async with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
+        copy.set_types(types)
+        for row in rows:
+            await copy.write_row(row)

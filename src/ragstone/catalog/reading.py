@@ -1,0 +1,116 @@
+"""Rows of the catalog as records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from ragstone.models import Collection, DocumentState, Fingerprint, Generation, StoredChunk
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRecord:
+    """A source as the catalog remembers it."""
+
+    name: str
+    kind: str
+    prefix: str  # starts the URI of all that came from it
+    last_synced_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStats:
+    """What one generation holds now."""
+
+    generation: UUID
+    documents: int
+    chunks: int
+    vectors: int  # distinct texts among the chunks
+    last_indexed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionStats:
+    """What a collection holds now, in all its generations together and in each."""
+
+    documents: int
+    chunks: int
+    vectors: int  # stored for its tenant under its fingerprints, those that no chunk uses any more included
+    head: int  # the position of its last change
+    last_indexed_at: datetime | None
+    generations: tuple[GenerationStats, ...]
+
+
+def collection(row: Row) -> Collection:
+    key, tenant, name, serving = row
+    return Collection(id=key, tenant=tenant, name=name, serving=serving)
+
+
+def generation(row: Row) -> Generation:
+    key, tenant, collection, settings, created_at, digest, dimensions, spec = row
+    fingerprint = Fingerprint(digest=digest, dimensions=dimensions, spec=spec)
+    return Generation(
+        id=key,
+        tenant=tenant,
+        collection=collection,
+        fingerprint=fingerprint,
+        settings=settings,
+        created_at=created_at,
+    )
+
+
+def source(row: Row) -> SourceRecord:
+    name, kind, prefix, last_synced_at = row
+    return SourceRecord(name=name, kind=kind, prefix=prefix, last_synced_at=last_synced_at)
+
+
+def state(row: Row) -> DocumentState:
+    key, uri, revision, content_hash, last_indexed_at = row
+    return DocumentState(id=key, uri=uri, revision=revision, content_hash=content_hash, last_indexed_at=last_indexed_at)
+
+
+def chunk(row: Row) -> StoredChunk:
+    key, document, version, uri, title, path, ordinal, start, end, text, first_page, last_page, modified_at = row
+    return StoredChunk(
+        id=key,
+        document_id=document,
+        version_id=version,
+        uri=uri,
+        title=title,
+        path=tuple(path),
+        ordinal=ordinal,
+        start=start,
+        end=end,
+        text=text,
+        pages=None if first_page is None else (first_page, last_page),
+        modified_at=modified_at,
+    )
+
+
+def vector(stored: bytes) -> npt.NDArray[np.float32]:
+    """A vector from its bytes; it cannot be written to."""
+    return np.frombuffer(stored, dtype="<f4")
+
+
+def collection_stats(totals: Row, rows: Sequence[Row]) -> CollectionStats:
+    generations = tuple(
+        GenerationStats(generation=key, documents=documents, chunks=chunks, vectors=vectors, last_indexed_at=at)
+        for key, documents, chunks, vectors, at in rows
+    )
+    documents, vectors, head = totals
+    return CollectionStats(
+        documents=documents,
+        chunks=sum(g.chunks for g in generations),
+        vectors=vectors,
+        head=head,
+        last_indexed_at=max((g.last_indexed_at for g in generations if g.last_indexed_at), default=None),
+        generations=generations,
+    )
