@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from itertools import accumulate
 from typing import TypeAlias
 
+from ragstone.chunking.sentences import sentence_spans
 from ragstone.models import BlockKind
 
 Cut: TypeAlias = Callable[[str, str], Iterable[int]]
@@ -17,10 +17,7 @@ _LINE = re.compile(r"\n+")
 
 
 def sentences(text: str, language: str) -> Iterable[int]:
-    """By the rules for the language (ISO 639-1), those of English where there are none."""
-    from sentencex import segment
-
-    return accumulate(len(sentence) for sentence in segment(language, text))
+    return (start for start, _ in sentence_spans(text, language))
 
 
 def items(text: str, language: str) -> Iterable[int]:
