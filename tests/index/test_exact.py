@@ -1,0 +1,15 @@
+"""The exact index keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.index import IndexContract
+from ragstone.index.base import Index
+from ragstone.index.exact import ExactIndex
+
+
+class TestExactIndex(IndexContract):
+    @pytest.fixture
+    def index(self) -> Index:
+        return ExactIndex()
