@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from typing import TypeAlias
 
 TokenCounter: TypeAlias = Callable[[str], int]
 
+_SPACED_WORD = re.compile(r" ([A-Za-z][a-z]+)(?=[ \t\r\n!-&(-/:-@\[-`{-~\u2010-\u2027]|$)")
+"""A space and a word that ends before white space or punctuation: every tokenizer takes such a word by itself."""
+
 
 def overestimate(text: str) -> int:
-    """Never fewer tokens than a byte-level tokenizer makes of the text.
+    """At least as many tokens as a tokenizer makes of the text, for use where the tokenizer is not known.
 
-    Such a tokenizer spends at most one token a byte. Runs of ASCII letters come out at two letters a token or
-    better in every common vocabulary, so half a token is counted for each of those and one for any other byte.
+    No common tokenizer spends more than one token on a byte, and a word of words.txt is one token with the space
+    before it. So it is never too low for tokenizers that know those 6,500 English words whole, and spend no more than
+    a byte a token; on English it comes out 2.5 to 3 times too high, and higher on other text.
     """
-    letters = sum(1 for c in text if c.isascii() and (c.isalpha() or c == " "))
-    return (letters + 1) // 2 + len(text.encode()) - letters
+    words = _common_words()
+    saved = sum(len(word) for word in _SPACED_WORD.findall(text) if word.lower() in words)
+    return len(text.encode(errors="surrogatepass")) - saved
+
+
+def byte_pairs(encoding: str) -> TokenCounter:
+    """The counter of an encoding that OpenAI has published, such as "o200k_base". Needs the extra `openai`."""
+    with warnings.catch_warnings():  # it opens its tables in a way that Python means to drop
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from bpe_openai import get_encoding
+
+        encode = get_encoding(encoding).encode_ordinary
+    # It refuses to give more than 200,000 tokens; such a text is over any limit by either count.
+    return lambda text: len(encode(text)) if len(text) < 50_000 else overestimate(text)
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    return frozenset(files(__package__).joinpath("words.txt").read_text(encoding="ascii").split())

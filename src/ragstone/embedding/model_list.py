@@ -14,6 +14,8 @@ from ragstone.errors import SettingsError
 
 Pooling = Literal["mean", "cls"]
 
+_data = files(__package__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
@@ -40,6 +42,7 @@ class LocalModel:
     licence: str  # SPDX
     origin: str  # who trained it: owner/name
     package: Package
+    ranges: str | None = None  # the file in ranges/ that a calibration run left
 
     def prefix(self, lane: Lane) -> str:
         return self.query_prefix if lane == "query" else self.document_prefix
@@ -78,6 +81,11 @@ def remote_model(name: str) -> RemoteModel | None:
     return next((model for model in remote_models() if model.name == name), None)
 
 
+def ranges_of(model: LocalModel) -> bytes:
+    """What the calibration run left, in NumPy's npz format; empty without one."""
+    return _data.joinpath("ranges", model.ranges).read_bytes() if model.ranges else b""
+
+
 def _local(entry: Mapping[str, Any]) -> LocalModel:
     package = Package(model=entry["name"], **entry["package"])
     return LocalModel(**{**entry, "package": package})
@@ -85,4 +93,4 @@ def _local(entry: Mapping[str, Any]) -> LocalModel:
 
 @cache
 def _read() -> Mapping[str, Any]:
-    return tomllib.loads(files(__package__).joinpath("models.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(_data.joinpath("models.toml").read_text(encoding="utf-8"))

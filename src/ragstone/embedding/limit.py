@@ -1,0 +1,42 @@
+"""What every provider asks of a text: that it is Unicode, and no longer than the model can take."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+
+from ragstone.embedding.base import Lane
+from ragstone.errors import ProviderError
+from ragstone.tokens import TokenCounter
+
+_log = logging.getLogger(__name__)
+
+
+def fit(text: str, lane: Lane, max_tokens: int, count: TokenCounter) -> str:
+    """The text, when it has at most `max_tokens` tokens.
+
+    A longer question is cut at the end, with a warning: its start still says what is asked. A longer document
+    text raises ProviderError, for what is cut off could never be found.
+    """
+    tokens = count(text)
+    if tokens <= max_tokens:
+        return text
+    if lane == "document":
+        raise ProviderError(
+            f"a text of {tokens} tokens is over the model's limit of {max_tokens}; it starts with {text[:60]!r}",
+            hint="lower chunking.max_tokens",
+        )
+    _log.warning("a question of %d tokens was cut to the model's limit of %d", tokens, max_tokens)
+    return text[: bisect_right(range(1, len(text) + 1), max_tokens, key=lambda end: count(text[:end]))]
+
+
+def well_formed(text: str) -> str:
+    """The text itself. Raises ProviderError when it holds half a surrogate pair, which no model can be given."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ProviderError(
+            f"a text holds half a surrogate pair at character {error.start}; it starts with {text[:60]!r}",
+            hint="such a text was decoded wrongly where it came from",
+        ) from None
+    return text
