@@ -90,6 +90,7 @@ def prepare(generation: Generation, versions: Sequence[NewVersion]) -> list[Prep
 def _prepare(version: NewVersion, dimensions: int) -> Prepared:
     try:
         _check_strings(version)
+        _check_sections(version)
         _check_vectors(version, dimensions)
         hashes = [text_hash(chunk.embedded) for chunk in version.chunks]
         metadata = json.dumps(dict(version.document.metadata), allow_nan=False)
@@ -118,6 +119,12 @@ def _check_string(text: str) -> None:
     if "\0" in text:
         raise ValueError("there is a NUL character in it, which PostgreSQL does not store")
     text.encode()
+
+
+def _check_sections(version: NewVersion) -> None:
+    missing = {chunk.section for chunk in version.chunks} - {s.ordinal for s in version.document.sections}
+    if missing:
+        raise ValueError(f"its chunks name sections that are not there: {sorted(missing)}")
 
 
 def _check_vectors(version: NewVersion, dimensions: int) -> None:

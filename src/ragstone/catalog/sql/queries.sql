@@ -36,7 +36,7 @@ SELECT id, tenant, name, serving FROM ragstone.collections WHERE name = %(name)s
 -- name: record_source
 INSERT INTO ragstone.sources (tenant, collection, name, kind, prefix, last_synced_at)
 VALUES (%(tenant)s, %(collection)s, %(name)s, %(kind)s, %(prefix)s, now())
-ON CONFLICT (tenant, collection, name) DO UPDATE
+ON CONFLICT (collection, name, tenant) DO UPDATE
 SET kind = excluded.kind, prefix = excluded.prefix, last_synced_at = excluded.last_synced_at
 
 -- name: sources
@@ -80,14 +80,22 @@ FROM ragstone.versions v
 JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 WHERE v.generation = %(generation)s AND v.ended_at IS NULL AND starts_with(d.uri, %(prefix)s)
 
+-- OFFSET 0 makes the planner look each row up by its key. In a new database, without statistics, it would take a
+-- generation for a handful of versions and read through all their chunks.
 -- name: chunks
 SELECT
     c.id, v.document, c.version, d.uri, v.title, s.path, c.ordinal, c.start_offset, c.end_offset, c.text,
     c.first_page, c.last_page, v.modified_at
 FROM ragstone.chunks c
-JOIN ragstone.versions v ON v.tenant = c.tenant AND v.id = c.version
-JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
-JOIN ragstone.sections s ON s.tenant = c.tenant AND s.version = c.version AND s.ordinal = c.section
+CROSS JOIN LATERAL (
+    SELECT tenant, document, generation, title, modified_at, ended_at FROM ragstone.versions
+    WHERE tenant = c.tenant AND id = c.version
+    OFFSET 0
+) v
+CROSS JOIN LATERAL (SELECT uri FROM ragstone.documents WHERE tenant = v.tenant AND id = v.document OFFSET 0) d
+CROSS JOIN LATERAL (
+    SELECT path FROM ragstone.sections WHERE tenant = c.tenant AND version = c.version AND ordinal = c.section OFFSET 0
+) s
 WHERE c.id = ANY(%(ids)s) AND v.generation = %(generation)s AND v.ended_at IS NULL
 
 -- name: document_chunks
@@ -103,7 +111,7 @@ ORDER BY c.ordinal
 
 -- name: vectors
 SELECT text_hash, vector FROM ragstone.vectors
-WHERE fingerprint = %(fingerprint)s AND text_hash = ANY(%(hashes)s)
+WHERE fingerprint = %(fingerprint)s AND text_hash = ANY(%(hashes)b::bytea[])
 
 -- name: generation_stats
 SELECT
@@ -141,7 +149,7 @@ WHERE g.id = %(generation)s
 INSERT INTO ragstone.documents (tenant, id, collection, uri, source)
 SELECT %(tenant)s, id, %(collection)s, uri, source
 FROM unnest(%(ids)s::uuid[], %(uris)s::text[], %(sources)s::text[]) AS new (id, uri, source)
-ON CONFLICT (tenant, id) DO UPDATE SET source = excluded.source, deleted_at = NULL
+ON CONFLICT (id, tenant) DO UPDATE SET source = excluded.source, deleted_at = NULL
 
 -- name: lock_documents
 SELECT FROM ragstone.documents WHERE collection = %(collection)s AND uri = ANY(%(uris)s) ORDER BY id FOR UPDATE
@@ -153,7 +161,7 @@ GROUP BY document
 
 -- name: known_hashes
 SELECT text_hash FROM ragstone.vectors
-WHERE fingerprint = %(fingerprint)s AND text_hash = ANY(%(hashes)s)
+WHERE fingerprint = %(fingerprint)s AND text_hash = ANY(%(hashes)b::bytea[])
 
 -- name: delete_chunks
 DELETE FROM ragstone.chunks c USING ragstone.versions v
