@@ -116,7 +116,7 @@ class GenerationSettings(Section):
 class FolderSource(Section):
     """Files under a folder (or one file)."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = "folder"
     path: Path
     include: tuple[str, ...] = Field(
         default=(), description="globs relative to the folder; empty takes every known kind"
@@ -127,7 +127,7 @@ class FolderSource(Section):
 class SqlSource(Section):
     """Rows of a database table: one document a row."""
 
-    kind: Literal["sql"]
+    kind: Literal["sql"] = "sql"
     url: SecretStr = Field(description="an SQLAlchemy URL, such as sqlite:///inventory.db")
     table: str
     key: str = Field(description="the column that identifies a row")
@@ -238,8 +238,14 @@ def _explain(error: ValidationError, file: Path) -> str:
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Paths made absolute, so that they mean the same wherever a process runs."""
-    sources = {
-        name: s.model_copy(update={"path": folder / s.path}) if isinstance(s, FolderSource) else s
-        for name, s in settings.sources.items()
-    }
+    sources = {name: _anchored_source(source, folder) for name, source in settings.sources.items()}
     return settings.model_copy(update={"data_dir": (folder / settings.data_dir).absolute(), "sources": sources})
+
+
+def _anchored_source(source: Source, folder: Path) -> Source:
+    if isinstance(source, FolderSource):
+        return source.model_copy(update={"path": folder / source.path})
+    scheme, slashes, file = source.url.get_secret_value().partition(":///")
+    if not scheme.startswith("sqlite") or not slashes or file in {"", ":memory:"}:
+        return source
+    return source.model_copy(update={"url": SecretStr(f"{scheme}:///{folder / file}")})

@@ -38,7 +38,7 @@ def parse(text: str, name: str) -> Document:
     writer.flow(_content(page, name))
     written = writer.text
     return Document(
-        title=_title(page, first_title(written, writer.headings)) or name,
+        title=_title(page, first_title(written, writer.headings)),
         media_type="text/html",
         text=written,
         sections=sections(written, writer.headings),

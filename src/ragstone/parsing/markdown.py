@@ -26,14 +26,14 @@ KINDS: dict[str, BlockKind] = {
 _ATTRIBUTES = re.compile(r"\s*\{\s*[#.][^{}]*\}\s*$")
 
 
-def parse(text: str, name: str) -> Document:
+def parse(text: str) -> Document:
     """Sections come from headings that stand outside of lists, quotes and code."""
     metadata, body = frontmatter.split(text)
     tokens = _blocks_only().parse(body)
     blocks = tuple(_blocks(tokens, body))
     headings = _headings(tokens, blocks)
     return Document(
-        title=_clean(metadata.get("title")) or first_title(body, headings) or name,
+        title=_clean(metadata.get("title")) or first_title(body, headings),
         media_type="text/markdown",
         text=body,
         sections=sections(body, headings),

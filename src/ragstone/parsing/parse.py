@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePosixPath
+
 from ragstone.errors import DocumentTooLarge, EmptyDocument
 from ragstone.models import Document
 from ragstone.parsing.decoding import decode
@@ -13,6 +16,8 @@ PARSER_VERSION = "1"
 
 def parse(data: bytes, name: str, limit: int | None = None) -> Document:
     """The document in these bytes. Its kind is told by content first and by the name's suffix second.
+
+    A document that names itself nowhere is called after its file.
 
     Raises a DocumentError: DocumentTooLarge past `limit` bytes, EmptyDocument, UnsupportedDocument,
     EncryptedDocument or BrokenDocument. Takes CPU time; safe to call from many threads.
@@ -26,7 +31,7 @@ def parse(data: bytes, name: str, limit: int | None = None) -> Document:
     document = _parse_pdf(data, name) if binary_kind(data, name) == "pdf" else _parse_text(data, name)
     if not document.text.strip():
         raise EmptyDocument(f"{name} has no text in it")
-    return document
+    return document if document.title else replace(document, title=PurePosixPath(name).name or name)
 
 
 def _parse_pdf(data: bytes, name: str) -> Document:
@@ -45,8 +50,8 @@ def _parse_text(data: bytes, name: str) -> Document:
         case "markdown":
             from ragstone.parsing import markdown
 
-            return markdown.parse(text, name)
+            return markdown.parse(text)
         case block_kind:
             from ragstone.parsing import plain
 
-            return plain.parse(text, name, block_kind)
+            return plain.parse(text, block_kind)

@@ -42,7 +42,7 @@ def parse(data: bytes, name: str) -> Document:
         raise EmptyDocument(f"{name} has pages but no text: it may be a scan", hint="run it through OCR first")
     written = layout(file.pages, file.bookmarks)
     return Document(
-        title=file.title or written.title or name,
+        title=file.title or written.title,
         media_type="application/pdf",
         text=written.text,
         sections=sections(written.text, written.headings),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from ragstone.models import Block, BlockKind, Document
 from ragstone.parsing.outline import sections
@@ -13,10 +12,10 @@ MEDIA_TYPES: dict[str, str] = {"table": "text/csv", "code": "text/x-source"}
 _PARAGRAPH = re.compile(r"\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
 
 
-def parse(text: str, name: str, kind: BlockKind) -> Document:
-    """One section, and blocks of one kind."""
+def parse(text: str, kind: BlockKind) -> Document:
+    """One section, and blocks of one kind. Plain text has no title of its own."""
     return Document(
-        title=PurePosixPath(name).name or name,
+        title="",
         media_type=MEDIA_TYPES.get(kind, "text/plain"),
         text=text,
         sections=sections(text, []),
