@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragstone.errors import DocumentTooLarge, SettingsError
-from ragstone.evaluation.datasets import Corpus, Dataset, Entry, read, splits
+from ragstone.evaluation.datasets import Corpus, Dataset, Entry, collection, read, splits
 from ragstone.models import Document, Item
-from ragstone.parsing import parse
+from ragstone.parsing.parse import parse
+from ragstone.settings import ChunkingSettings, RetrievalSettings, Settings
 
 CORPUS: list[dict[str, object]] = [
     {"_id": "1", "title": "Rock", "text": "Ragstone is a hard limestone."},
@@ -215,3 +216,11 @@ async def test_a_document_over_the_limit_is_refused() -> None:
     (item,) = await listed(corpus)
     with pytest.raises(DocumentTooLarge):
         await corpus.fetch(item, 50)
+
+
+def test_each_way_to_index_has_its_own_collection() -> None:
+    dataset = one("t", "x").dataset
+    usual = collection(dataset, Settings())
+    assert usual.startswith("eval-set-")
+    assert collection(dataset, Settings(retrieval=RetrievalSettings(top_k=3))) == usual
+    assert collection(dataset, Settings(chunking=ChunkingSettings(max_tokens=100))) != usual

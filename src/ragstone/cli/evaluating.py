@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ragstone.evaluation.datasets import Dataset
     from ragstone.evaluation.retrieval import Evaluation
+    from ragstone.indexing.report import Report
     from ragstone.models import Skip
 
 INDEX_WAIT = 3600.0  # seconds
@@ -37,24 +38,25 @@ def evaluate(
 ) -> None:
     """Measure nDCG@10, recall@100 and MRR@10 of BM25, dense and hybrid search, and the latency of every stage.
 
-    The data set is indexed with the present settings into a collection of its own (eval-DIR), so that a second run
-    embeds nothing.
+    The data set is indexed with the present settings into a collection of its own, eval-DIR-…, so that a second run
+    embeds nothing. Other settings make another collection: compare them as you like.
 
     Examples: [bold]ragstone eval ./scifact[/bold], [bold]ragstone eval ./scifact --split train --limit 100[/bold],
-    [bold]ragstone eval --json ./scifact | jq .runs.hybrid[/bold]
+    [bold]RAGSTONE_CHUNKING_MAX_TOKENS=128 ragstone eval --json ./scifact | jq .runs.hybrid[/bold]
     """
-    from ragstone.evaluation.datasets import read
+    from ragstone.evaluation.datasets import collection, read
 
+    settings = settings_of(context)
     dataset = read(folder, split)
-    settings = settings_of(context).model_copy(update={"collection": f"eval-{dataset.name}"[:100]})
-    found, skipped = run(_evaluate(settings, dataset.first(limit) if limit else dataset, quiet=json))
+    settings = settings.model_copy(update={"collection": collection(dataset, settings)})
+    found, report = run(_evaluate(settings, dataset.first(limit) if limit else dataset, quiet=json))
     if json:
-        print_json({**asdict(found), "skipped": skipped, "settings": _used(settings)})
+        print_json({**asdict(found), "indexing": report, "settings": _used(settings)})
     else:
-        _print(found, skipped)
+        _print(found, report.skipped)
 
 
-async def _evaluate(settings: Settings, dataset: Dataset, *, quiet: bool) -> tuple[Evaluation, list[Skip]]:
+async def _evaluate(settings: Settings, dataset: Dataset, *, quiet: bool) -> tuple[Evaluation, Report]:
     from ragstone.app import open_ragstone
     from ragstone.evaluation.datasets import Corpus
     from ragstone.evaluation.retrieval import ROUNDS, Evaluator
@@ -72,7 +74,7 @@ async def _evaluate(settings: Settings, dataset: Dataset, *, quiet: bool) -> tup
                 settings=settings.retrieval,
             )
             asking = bars.add_task("questions", total=ROUNDS * len(dataset.questions))
-            return await evaluator.evaluate(lambda: bars.advance(asking)), report.skipped
+            return await evaluator.evaluate(lambda: bars.advance(asking)), report
 
 
 @contextmanager

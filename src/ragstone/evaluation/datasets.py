@@ -15,8 +15,11 @@ from urllib.parse import quote, unquote
 
 from ragstone.errors import DocumentTooLarge, SettingsError
 from ragstone.models import Item, Skip
+from ragstone.parsing.parse import PARSER_VERSION
+from ragstone.settings import Settings
 
 LAYOUT = "it takes corpus.jsonl, queries.jsonl and qrels.<split>.tsv (or qrels/<split>.tsv), each .gz or not"
+_EMBEDDING = {"provider", "model", "precision", "base_url", "dimensions", "max_tokens"}
 ONLY_SPLIT = "all"
 """What the split of a plain qrels.tsv is called."""
 
@@ -179,6 +182,16 @@ class Corpus:
         if len(data) > limit:
             raise DocumentTooLarge(f"{item.uri} has {len(data):,} bytes, the limit is {limit:,}")
         return data
+
+
+def collection(dataset: Dataset, settings: Settings) -> str:
+    """The name of the collection that holds the corpus as these settings index it.
+
+    Each way to index has one of its own, so that settings can be compared without building anything twice.
+    """
+    way = settings.model_dump_json(include={"chunking": True, "embedding": _EMBEDDING})
+    digest = hashlib.sha256(f"{PARSER_VERSION} {way}".encode()).hexdigest()
+    return f"eval-{dataset.name[:80]}-{digest[:6]}"
 
 
 def _source_text(entry: Entry) -> str:
