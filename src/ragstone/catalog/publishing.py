@@ -18,7 +18,7 @@ import numpy as np
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
-from ragstone.models import Generation, NewVersion, Vectors, document_id
+from ragstone.models import Generation, Metadata, NewVersion, Vectors, document_id
 
 _LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
 
@@ -93,7 +93,7 @@ def _prepare(version: NewVersion, dimensions: int) -> Prepared:
         _check_sections(version)
         _check_vectors(version, dimensions)
         hashes = [text_hash(chunk.embedded) for chunk in version.chunks]
-        metadata = json.dumps(dict(version.document.metadata), allow_nan=False)
+        metadata = _json(version.document.metadata)
     except (TypeError, ValueError) as error:
         raise CatalogError(
             f"{version.uri!r} cannot be stored: {error}",
@@ -119,6 +119,12 @@ def _check_string(text: str) -> None:
     if "\0" in text:
         raise ValueError("there is a NUL character in it, which PostgreSQL does not store")
     text.encode()
+
+
+def _json(metadata: Metadata) -> str:
+    text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False)
+    _check_string(text.replace("\\\\", "").replace("\\u0000", "\0"))
+    return text
 
 
 def _check_sections(version: NewVersion) -> None:
