@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from ragstone.models import Prompt
@@ -25,7 +25,7 @@ class Generator(Protocol):
         """Tokens of the text by the generator's own tokenizer, or more."""
         ...
 
-    def stream(self, prompt: Prompt, max_tokens: int) -> AsyncIterator[str]:
+    def stream(self, prompt: Prompt, max_tokens: int) -> AsyncGenerator[str, None]:
         """Pieces of the answer as they come; sources are cited as `[n]`.
 
         An answer of no pieces means that the passages do not hold the answer. Closing the iterator cancels the

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -52,7 +52,7 @@ class OpenAIGenerator:
     def _counter(self) -> TokenCounter:
         return counter_for(self._settings.model)
 
-    async def stream(self, prompt: Prompt, max_tokens: int) -> AsyncIterator[str]:
+    async def stream(self, prompt: Prompt, max_tokens: int) -> AsyncGenerator[str, None]:
         """As the protocol says. A model that writes nothing at all is a ProviderError, not a refusal."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout
         with self._translated(begun=False):
