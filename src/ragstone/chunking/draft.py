@@ -44,8 +44,8 @@ class Draft:
         return self.measure.max_tokens - self._prefix(*self._place(word))[1]
 
     def narrowest_room(self, section: int) -> int:
-        """The room of a chunk that starts somewhere inside a section."""
-        return self.measure.max_tokens - self._prefix(section, False)[1]
+        """The room of a chunk that starts anywhere in a section."""
+        return self.measure.max_tokens - max(self._prefix(section, own_heading)[1] for own_heading in (False, True))
 
     def chunk(self, ordinal: int, first: int, last: int) -> Chunk:
         """The words from `first` up to, without, `last` as a chunk, with its exact count of tokens."""

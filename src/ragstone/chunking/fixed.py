@@ -20,8 +20,12 @@ class Fixed:
         chunks: list[Chunk] = []
         first = last = 0
         while last < len(draft.words):
-            chunk, last = self._window(draft, len(chunks), first)
+            chunk, end = self._window(draft, len(chunks), first)
+            if end <= last:  # nothing new fits behind the overlap
+                first = last
+                continue
             chunks.append(chunk)
+            last = end
             first = max(first + 1, draft.words.back(last, self._overlap))
         return chunks
 

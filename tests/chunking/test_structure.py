@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.chunker import ADDITIVE, LIMITS, MARKDOWN, OVERLAPS, ChunkerContract, words
+from ragstone.chunking.base import Chunker
+from ragstone.chunking.sentences import sentence_spans
+from ragstone.chunking.structure import Structure
+from ragstone.models import Chunk, Document
+from ragstone.parsing.parse import parse
+from ragstone.tokens import TokenCounter
+
+
+class TestStructure(ChunkerContract):
+    @staticmethod
+    def make(count: TokenCounter, max_tokens: int, overlap: float, prefix: bool) -> Chunker:
+        return Structure(count, max_tokens, overlap, prefix)
+
+
+def chunk(text: str, limit: int = 60, overlap: float = 0.0, *, prefix: bool = True) -> list[Chunk]:
+    return Structure(words, limit, overlap, prefix).chunk(parse(text.encode(), "guide.md"))
+
+
+def sentence(word: str, length: int = 10) -> str:
+    return " ".join([word.capitalize(), *[word] * (length - 1)]) + "."
+
+
+def indivisible(document: Document) -> list[tuple[int, int]]:
+    """Where fences, rows and sentences lie."""
+    spans = []
+    for block in document.blocks:
+        text = document.text[block.start : block.end]
+        if block.kind == "code":
+            parts = [(0, len(text))]
+        elif block.kind == "table":
+            parts = [match.span() for match in re.finditer(r"[^\n]+", text)]
+        else:
+            parts = sentence_spans(text) if block.kind == "paragraph" else []
+        spans += [(block.start + start, block.start + end) for start, end in parts]
+    return spans
+
+
+@settings(max_examples=150, deadline=None)
+@given(MARKDOWN, st.sampled_from(sorted(ADDITIVE)), LIMITS, OVERLAPS)
+def test_no_fence_row_or_sentence_is_cut_that_fits(text: str, counter: str, limit: int, overlap: float) -> None:
+    document = parse(text.encode(), "a.md")
+    count = ADDITIVE[counter]
+    chunks = Structure(count, limit, overlap, True).chunk(document)
+    edges = {edge for chunk in chunks for edge in (chunk.start, chunk.end)}
+    for start, end in indivisible(document):
+        if count(document.text[start:end]) <= limit // 3:  # the prefix and the headings before it take the rest
+            assert not any(start < edge < end for edge in edges)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MARKDOWN, LIMITS)
+def test_no_heading_is_left_behind_by_its_text(text: str, limit: int) -> None:
+    document = parse(text.encode(), "a.md")
+    texts = {section.start: document.text[section.start : section.end] for section in document.sections}
+    for found in Structure(words, limit, 0.15, True).chunk(document):
+        last = [block for block in document.blocks if found.start <= block.start < found.end][-1:]
+        if last and last[0].kind == "heading" and last[0].end <= found.end and len(found.text.split()) < limit // 3:
+            assert texts[last[0].start].strip() == document.text[last[0].start : last[0].end]
+
+
+def test_each_section_has_its_own_chunk_with_the_headings_above_in_front() -> None:
+    headings = ("# Guide", "## Leave", "### Sick")
+    text = "\n\n".join(f"{heading}\n\n{sentence('word', 20)}" for heading in headings)
+    assert [(c.prefix, c.text.split("\n")[0]) for c in chunk(text)] == [
+        ("", "# Guide"),
+        ("Guide\n", "## Leave"),
+        ("Guide > Leave\n", "### Sick"),
+    ]
+
+
+def test_a_later_chunk_of_a_section_names_the_section_too() -> None:
+    text = "# Guide\n\n## Leave\n\n" + "\n\n".join(sentence(word, 20) for word in ("a", "b", "c", "d"))
+    assert [c.prefix for c in chunk(text)] == ["", "Guide > Leave\n"]
+
+
+def test_the_title_comes_first_when_no_heading_says_it() -> None:
+    text = f"---\ntitle: Handbook\n---\n# Leave\n\n{sentence('leave', 20)}"
+    assert [c.prefix for c in chunk(text)] == ["Handbook\n"]
+
+
+def test_a_long_path_loses_its_middle() -> None:
+    names = ["one two three", "four five six", "seven eight nine"]
+    text = "\n\n".join(f"{'#' * level} {name}" for level, name in enumerate(names, 1)) + "\n\n" + sentence("x", 20) * 3
+    assert [c.prefix for c in chunk(text, 24)][-1] == "one two three > seven eight nine\n"
+
+
+def test_small_sections_share_a_chunk_and_large_ones_do_not() -> None:
+    small = "\n\n".join(f"## Word {n}\n\nIt means {n}." for n in range(4))
+    large = "\n\n".join(f"## Part {n}\n\n{sentence('large', 20)}" for n in range(2))
+    starts = [c.text.split("\n")[0] for c in chunk(f"# Guide\n\n{sentence('intro', 20)}\n\n{large}\n\n{small}")]
+    assert starts == ["# Guide", "## Part 0", "## Part 1"]
+    assert chunk(f"# Guide\n\n{small}")[0].text.endswith("It means 3.")
+
+
+def test_a_small_section_is_not_joined_to_another_parents() -> None:
+    text = f"# A\n\n{sentence('a', 20)}\n\n## A1\n\nTiny.\n\n# B\n\n## B1\n\nTiny too."
+    assert [c.text.split("\n")[0] for c in chunk(text)] == ["# A", "# B"]
+
+
+def test_a_bare_heading_goes_with_what_follows() -> None:
+    text = f"# Guide\n\n## Leave\n\n### Sick\n\n{sentence('sick', 40)}"
+    assert [c.text.split("\n")[0] for c in chunk(text)] == ["# Guide"]
+
+
+def test_whole_sentences_are_repeated() -> None:
+    text = "# Guide\n\n" + " ".join(sentence(word) for word in ("ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen"))
+    first, second, *_ = chunk(text, 50, 0.3)
+    assert first.text.endswith(sentence("dog"))
+    assert second.text.startswith(sentence("dog") + " " + sentence("eel"))
+
+
+def test_code_is_not_repeated_in_part() -> None:
+    code = "```\n" + "\n".join(f"line {n} of code" for n in range(5)) + "\n```"
+    text = f"# Guide\n\n{sentence('a', 20)}\n\n{code}\n\n{sentence('b', 40)}"
+    chunks = chunk(text, 60, 0.2)
+    assert [c.text.count("line 4 of code") for c in chunks] == [1, 0]
+
+
+def test_a_table_too_large_is_cut_between_rows() -> None:
+    rows = "\n".join(f"| cell {n} | cell {n} |" for n in range(30))
+    chunks = chunk(f"# Guide\n\n| a | b |\n| --- | --- |\n{rows}", 60)
+    assert len(chunks) > 2
+    assert all(c.text.startswith(("|", "#")) and c.text.endswith("|") for c in chunks)
+
+
+def test_a_list_is_cut_between_its_items() -> None:
+    items = "\n".join(f"- {sentence(f'item{n}', 12)}" for n in range(10))
+    chunks = chunk(f"# Guide\n\n{items}", 60)
+    assert all(c.text.startswith(("- Item", "#")) for c in chunks)
+
+
+def test_pages_are_those_of_the_text() -> None:
+    document = Document(
+        title="T",
+        media_type="application/pdf",
+        text="one two\n\nthree four",
+        sections=parse(b"one two\n\nthree four", "a.txt").sections,
+        blocks=(),
+        page_starts=(0, 9),
+    )
+    assert [c.pages for c in Structure(words, 16, 0, False).chunk(document)] == [(1, 2)]
