@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from ragstone.catalog import changelog, publishing, reading
 from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connections
+from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.migrations import ensure_schema
 from ragstone.errors import CatalogError
 from ragstone.models import (
@@ -59,7 +60,8 @@ class Catalog:
 
     async def ensure_collection(self, tenant: str, name: str) -> Collection:
         """The collection of this name, made (and its tenant with it) if it is not there."""
-        parameters = {"id": uuid5(NAMESPACE, f"{tenant}\0{name}"), "name": name}
+        with catalog_errors():
+            parameters = {"id": uuid5(NAMESPACE, f"{tenant}\0{name}"), "name": name}
         (row,) = await self._connections.run(tenant, ("add_tenant", "add_collection", "collection"), parameters)
         return reading.collection(row)
 
@@ -155,7 +157,8 @@ class Catalog:
 
     async def delete(self, collection: Collection, uris: Sequence[str]) -> int:
         """Remove documents, text and all, from every generation; gives the position. Unknown URIs are passed over."""
-        ids = [document_id(collection.tenant, collection.name, uri) for uri in uris]
+        with catalog_errors():
+            ids = [document_id(collection.tenant, collection.name, uri) for uri in uris]
         parameters = {"collection": collection.id, "uris": list(uris), "ids": ids, "generation": None}
         rows = await self._connections.run(collection.tenant, publishing.DELETION, parameters)
         return max((position for (position,) in rows), default=0) or await self.head()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from ragstone.catalog.faults import driver_errors
+from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.statements import script, statement
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
@@ -46,7 +46,7 @@ class Connections:
     @asynccontextmanager
     async def owner(self) -> AsyncIterator[Connection]:
         """A connection that sees every tenant, outside of a transaction."""
-        with driver_errors():
+        with catalog_errors():
             async with self._turns, self._pool.connection() as connection:
                 yield connection
 

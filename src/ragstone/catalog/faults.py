@@ -52,10 +52,12 @@ _KINDS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[
 
 
 @contextmanager
-def driver_errors() -> Iterator[None]:
-    """Raise CatalogError or CatalogUnavailable for every error of the driver."""
+def catalog_errors() -> Iterator[None]:
+    """Raise CatalogError or CatalogUnavailable for every error of the driver, and for text that has no UTF-8."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise CatalogError(f"PostgreSQL stores UTF-8 only: {error}") from error
     except psycopg.Error as error:
         raise translated(error) from error
 

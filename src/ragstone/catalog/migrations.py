@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.sql import SQL, Identifier
 
 from ragstone.catalog.connections import Connection
-from ragstone.catalog.faults import driver_errors
+from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.statements import migrations, script, statement
 from ragstone.errors import CatalogError
 
@@ -20,7 +20,7 @@ OLDEST = 16
 
 async def ensure_schema(url: str) -> None:
     """Check the server and the schema with one query, and migrate if there is need. Raises CatalogError."""
-    with driver_errors():
+    with catalog_errors():
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
             if connection.info.server_version < OLDEST * 10_000:
                 raise CatalogError(
