@@ -86,7 +86,9 @@ class Graph:
         return outputs
 
     def _constant(self, value: Array) -> str:
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"constant_{len(self._constants)}"))
+        self._constants.append(
+            numpy_helper.from_array(np.asarray(value, order="C"), f"constant_{len(self._constants)}")
+        )
         return self._constants[-1].name
 
 

@@ -47,7 +47,7 @@ def load_encoder(model: LocalModel, folder: Path, precision: Precision, key: str
             return Encoder(open_session(str(path)))
         except Exception as error:  # noqa: BLE001  ONNX Runtime raises a class for each of its status codes
             _log.warning("building %s again: %s", path, error)
-    graph = _build(model, folder, precision)
+    graph = build(model, folder, precision)
     try:
         write_whole(path, graph)
     except OSError as error:
@@ -80,7 +80,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _build(model: LocalModel, folder: Path, precision: Precision) -> bytes:
+def build(model: LocalModel, folder: Path, precision: Precision) -> bytes:
+    """The model's graph, with its calibration ranges."""
     from ragstone.embedding import bert
 
     ranges: list[bert.FloatArray] = []

@@ -39,7 +39,7 @@ class LocalEmbedder:
     def __init__(self, *, model: LocalModel, cache_dir: Path, precision: Precision, threads: int) -> None:
         self._model = model
         self._cache_dir = cache_dir
-        self._precision = precision
+        self.precision = precision
         self._tokenizer = _Lazy(lambda: load_tokenizer(self._folder()))
         self._encoder = _Lazy(lambda: load_encoder(model, self._folder(), precision, self.fingerprint.digest[:16]))
         self._lanes: dict[Lane, ThreadPoolExecutor] = {
@@ -78,7 +78,7 @@ class LocalEmbedder:
                 "normalised": True,
                 "query_prefix": model.query_prefix,
                 "document_prefix": model.document_prefix,
-                "precision": self._precision,
+                "precision": self.precision,
                 "graph": GRAPH_VERSION,
                 "ranges": hashlib.sha256(ranges_of(model)).hexdigest(),
             },

