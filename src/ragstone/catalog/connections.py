@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -75,5 +76,8 @@ class Connections:
 
 
 async def _check(connection: Connection) -> None:
-    """Notice a server that went away, without a round trip: its closed socket can be read to the end."""
-    connection.pgconn.consume_input()
+    """Notice a server that went away. An idle connection has nothing to say, so the round trip is seldom made."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
