@@ -80,7 +80,9 @@ def start(data_dir: Path) -> EmbeddedPostgres:
                 raise
         return EmbeddedPostgres(folder, lock, users)
     except OSError as error:
-        raise CatalogError(f"cannot use the data folder {data_dir}: {error}", hint=_advice(str(error))) from error
+        raise CatalogError(
+            f"cannot use the data folder {data_dir}: {error}", hint=_advice(str(error), _ELSEWHERE)
+        ) from error
 
 
 # --- locks ------------------------------------------------------------------------------------------------------
@@ -184,22 +186,26 @@ def _initialise(folder: Path) -> None:
 
 
 def _launch(folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while (refusal := _try_to_launch(folder)) is not None:
+        # A killed server takes a moment to be gone, and its children a moment more to notice.
+        passing = "shared memory block" in refusal or "already exists" in refusal
+        if not passing or time.monotonic() > deadline:
+            raise CatalogError(f"PostgreSQL does not start: {refusal}", hint=_advice(refusal))
+        time.sleep(0.05)
+
+
+def _try_to_launch(folder: Path) -> str | None:
+    """Start the server and wait until it is ready; None, or what it said when it would not."""
     _remove_stale_locks(folder)
     log = _log(folder)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        seen = log.stat().st_size if log.exists() else 0
-        arguments = ("start", "-w", "-s", "-t", f"{PATIENCE:.0f}", "-D", ".", "-l", log.name)
-        try:
-            _run("pg_ctl", *arguments, cwd=folder)
-            return
-        except CatalogError as error:
-            report = log.read_bytes()[seen:].decode(errors="replace").strip() if log.exists() else ""
-            # Children of a killed server take a moment to notice that it is gone.
-            if "shared memory block" in report and time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            raise CatalogError(f"PostgreSQL does not start: {report or error}", hint=_advice(report)) from None
+    seen = log.stat().st_size if log.exists() else 0
+    try:
+        _run("pg_ctl", "start", "-w", "-s", "-t", f"{PATIENCE:.0f}", "-D", ".", "-l", log.name, cwd=folder)
+    except CatalogError as error:
+        report = log.read_bytes()[seen:].decode(errors="replace").strip() if log.exists() else ""
+        return report or str(error)
+    return None
 
 
 def _remove_stale_locks(folder: Path) -> None:
@@ -262,14 +268,14 @@ def _let_pass(target: Path, user: int) -> None:
                 ) from error
 
 
-def _advice(text: str) -> str:
+def _advice(text: str, otherwise: str = "`ragstone doctor` checks this machine") -> str:
     if "No space left" in text:
         return "free disk space; what was stored is safe"
-    if "Permission denied" in text or "Read-only file system" in text or "Not a directory" in text:
+    if "Permission denied" in text or "Read-only file system" in text:
         return _ELSEWHERE
     if "could not look up effective user" in text:
         return "give this user an entry in /etc/passwd, or set RAGSTONE_DATABASE_URL to a PostgreSQL"
-    return "`ragstone doctor` checks this machine"
+    return otherwise
 
 
 def _binaries() -> Path:
