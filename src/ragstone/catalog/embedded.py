@@ -80,9 +80,8 @@ def start(data_dir: Path) -> EmbeddedPostgres:
                 raise
         return EmbeddedPostgres(folder, lock, users)
     except OSError as error:
-        raise CatalogError(
-            f"cannot use the data folder {data_dir}: {error}", hint=_advice(str(error), _ELSEWHERE)
-        ) from error
+        hint = _advice(str(error), otherwise=_ELSEWHERE)
+        raise CatalogError(f"cannot use the data folder {data_dir}: {error}", hint=hint) from error
 
 
 # --- locks ------------------------------------------------------------------------------------------------------
