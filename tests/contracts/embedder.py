@@ -26,6 +26,11 @@ WORDS = (
 )
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
+# Examples share an embedder, and each subclass runs the same tests.
+SHARED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+)
+
 
 class EmbedderContract:
     """Subclasses give the `embedder` fixture, and say how alike a text's vectors are in any two calls."""
@@ -53,8 +58,8 @@ class EmbedderContract:
         np.testing.assert_allclose(turned[::-1], vectors, atol=self.rounding)
         assert vectors[0] @ vectors[1] < 0.999 < vectors[0] @ vectors[2]
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(text=TEXTS, others=st.lists(TEXTS, max_size=5), place=st.integers(0, 5))
+    @settings(parent=SHARED, max_examples=6)
+    @given(text=TEXTS, others=st.lists(TEXTS, max_size=3), place=st.integers(0, 3))
     async def test_a_vector_depends_on_its_text_alone(
         self, embedder: Embedder, text: str, others: list[str], place: int
     ) -> None:
@@ -84,7 +89,7 @@ class EmbedderContract:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
     @given(text=st.text(max_size=60), more=TEXTS)
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(parent=SHARED)
     async def test_counts(self, embedder: Embedder, text: str, more: str) -> None:
         assert embedder.count("") == 0
         assert embedder.count(text) >= 0

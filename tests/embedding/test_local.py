@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from contracts.embedder import EmbedderContract
@@ -26,6 +28,17 @@ class TestLocalEmbedder(EmbedderContract):
     @pytest.fixture
     def embedder(self, local: LocalEmbedder) -> LocalEmbedder:
         return local
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(st.text(max_size=80), min_size=1, max_size=6), data=st.data())
+async def test_vectors_are_the_same_to_the_bit_in_any_order(
+    local: LocalEmbedder, texts: list[str], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(texts))))
+    vectors = await local.embed(texts, "document")
+    np.testing.assert_array_equal(await local.embed([texts[place] for place in order], "document"), vectors[order])
+    np.testing.assert_array_equal(await local.embed(texts[:1], "query"), vectors[:1])
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ class OpenAIEmbedder:
 
     A listed model needs its name alone, and `dimensions` may ask it for shorter vectors. Of any other model
     `dimensions` and `max_tokens` say what it has, and tokens are overestimated. Raises SettingsError.
+
+    Some servers give a text a slightly other vector when it shares a request; `batch_size` 1 avoids that.
     """
 
     def __init__(
