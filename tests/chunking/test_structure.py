@@ -5,7 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.chunker import ADDITIVE, LIMITS, MARKDOWN, OVERLAPS, ChunkerContract, words
+from contracts.chunker import ADDITIVE, LIMITS, MARKDOWN, OVERLAPS, ChunkerContract, characters, words
 from ragstone.chunking.base import Chunker
 from ragstone.chunking.sentences import sentence_spans
 from ragstone.chunking.structure import Structure
@@ -56,14 +56,15 @@ def test_no_fence_row_or_sentence_is_cut_that_fits(text: str, counter: str, limi
 
 
 @settings(max_examples=100, deadline=None)
-@given(MARKDOWN, LIMITS)
+@given(MARKDOWN, st.integers(60, 400))
 def test_no_heading_is_left_behind_by_its_text(text: str, limit: int) -> None:
     document = parse(text.encode(), "a.md")
-    texts = {section.start: document.text[section.start : section.end] for section in document.sections}
-    for found in Structure(words, limit, 0.15, True).chunk(document):
-        last = [block for block in document.blocks if found.start <= block.start < found.end][-1:]
-        if last and last[0].kind == "heading" and last[0].end <= found.end and len(found.text.split()) < limit // 3:
-            assert texts[last[0].start].strip() == document.text[last[0].start : last[0].end]
+    sections = {section.start: document.text[section.start : section.end] for section in document.sections}
+    for found in Structure(characters, limit, 0.15, True).chunk(document):
+        inside = [block for block in document.blocks if found.start <= block.start < found.end]
+        heading = document.text[inside[-1].start : inside[-1].end] if inside and inside[-1].kind == "heading" else ""
+        if heading and found.text.endswith(heading) and len(heading) < limit // 6:
+            assert sections[inside[-1].start].strip() == heading
 
 
 def test_each_section_has_its_own_chunk_with_the_headings_above_in_front() -> None:

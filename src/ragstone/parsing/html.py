@@ -64,10 +64,10 @@ def _content(page: HtmlElement, name: str) -> HtmlElement:
     if body is None:
         raise EmptyDocument(f"{name} has no text in it")
     try:
-        found = bare_extraction(deepcopy(page), include_comments=False)
+        found = bare_extraction(deepcopy(page), include_comments=False, fast=True, favor_recall=True)
     except (LxmlError, RecursionError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
-    if found is None or (len(found.body) < 2 and len(found.text or "") <= len(_inline(body)) < SHORT):
+    if found is None or (len(found.body) < 2 and max(len(found.text or ""), len(_inline(body))) < SHORT):
         return body
     return found.body
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from ragstone.parsing.parse import parse
+
+HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook" / "docs"
+LONG = "This sentence is here to make the page long enough that its main content can be told from the rest of it. " * 4
+
+
+def page(body: str, head: str = "") -> bytes:
+    return f"<!doctype html><html lang='de'><head>{head}</head><body>{body}</body></html>".encode()
+
+
+def test_the_main_content_without_what_stands_around_it() -> None:
+    document = parse((HANDBOOK / "benefits.html").read_bytes(), "benefits.html")
+    assert "We add 6 % of your gross salary" in document.text
+    for noise in ("Search the handbook", "Imprint", "analytics", "background", "robot"):
+        assert noise not in document.text
+    assert document.title == "Benefits"
+    assert [section.path for section in document.sections][:3] == [
+        ("Benefits",),
+        ("Benefits", "Pension"),
+        ("Benefits", "Health"),
+    ]
+
+
+def test_tables_are_rows() -> None:
+    document = parse((HANDBOOK / "benefits.html").read_bytes(), "benefits.html")
+    (table,) = [block for block in document.blocks if block.kind == "table"]
+    assert document.text[table.start : table.end].split("\n")[:2] == [
+        "Choice | What we pay | Conditions",
+        "Public transport ticket | the whole price | none",
+    ]
+
+
+def test_code_stays_verbatim_and_lists_keep_their_marks() -> None:
+    code = "def f(x):\n    if x &lt; 3:\n\n        return 1\n"
+    listed = (
+        "<ul><li>one <b>bold</b></li><li>two<ul><li>below</li></ul></li></ul><ol><li>first</li><li>second</li></ol>"
+    )
+    document = parse(page(f"<main><h1>A</h1><p>{LONG}</p><pre><code>{code}</code></pre>{listed}</main>"), "a.html")
+    texts = [(block.kind, document.text[block.start : block.end]) for block in document.blocks]
+    assert ("code", "def f(x):\n    if x < 3:\n\n        return 1") in texts
+    assert ("list", "- one bold\n- two\n  - below") in texts
+    assert ("list", "1. first\n2. second") in texts
+
+
+def test_a_short_page_keeps_its_headings() -> None:
+    document = parse(page("<nav>Home</nav><h1>Hi</h1><p>Short.<br>Line</p><h3>Deep</h3><p>End</p>"), "a.html")
+    assert document.text == "Hi\n\nShort.\nLine\n\nDeep\n\nEnd"
+    assert [(section.level, section.path) for section in document.sections] == [(1, ("Hi",)), (3, ("Hi", "Deep"))]
+
+
+def test_a_fragment_is_a_page_too() -> None:
+    assert parse(b"<p>Only a paragraph</p>", "a.html").text == "Only a paragraph"
+
+
+def test_title_and_language() -> None:
+    named = parse(page("<p>Text</p>", "<title>The  page\n title</title>"), "a.html")
+    assert (named.title, named.metadata) == ("The page title", {"lang": "de"})
+    assert parse(page("<h1>Leave</h1><p>Text</p>", "<title>Leave | Intranet</title>"), "a.html").title == "Leave"
+    assert parse(page("<p>Text</p>"), "a.html").title == "a.html"
+
+
+def test_white_space_is_as_a_browser_shows_it() -> None:
+    assert (
+        parse(page("<p>one\n   two&nbsp;&nbsp;three <i>four</i>\n five</p>"), "a.html").text
+        == "one two three four five"
+    )

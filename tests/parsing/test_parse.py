@@ -1,0 +1,150 @@
+"""What holds for every kind: what a document is, and what becomes of bytes that are none."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragstone.errors import DocumentError, DocumentTooLarge, EmptyDocument, UnsupportedDocument
+from ragstone.models import Document
+from ragstone.parsing.parse import parse
+
+HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook" / "docs"
+NAMES = st.sampled_from(["a.md", "a.html", "a.txt", "a.py", "a.csv", "a.pdf", "a"])
+PIECES = (
+    *("# A\n", "A\n===\n", "```\n", "---\n", "title: x\n", "| a | b |\n", "| - | - |\n", "- x\n", "\t", "\r\n", "\0"),
+    *("<p>", "</p>", "<table><tr><td>", "<pre>", "<li>", "<ul>", "&#xD800;", "<!doctype html>", "<br>", "\ufeff"),
+    *("%PDF-1.7\n", "word ", "日本語", "\x0c", "\ud800"),
+)
+MARKUP = st.lists(st.sampled_from(PIECES), max_size=30).map(
+    lambda parts: "".join(parts).encode("utf-8", "surrogatepass")
+)
+
+
+def sound(document: Document) -> None:
+    """All that others may count on."""
+    text = document.text
+    assert text.strip()
+    assert document.title.strip()
+    text.encode()  # no lone surrogates
+    assert "\0" not in text + document.title
+    json.dumps(document.metadata, allow_nan=False)
+    ends = [0]
+    for block in document.blocks:
+        assert ends[-1] <= block.start < block.end <= len(text)
+        assert text[block.start : block.end].strip()
+        ends.append(block.end)
+    for ordinal, section in enumerate(document.sections):
+        assert section.ordinal == ordinal
+        assert 0 <= section.start <= section.end <= len(text)
+        parent = document.sections[section.parent] if section.parent is not None else None
+        assert len(section.path) == (0 if section.level == 0 else len(parent.path) + 1 if parent else 1)
+        assert not parent or (parent.start <= section.start and section.end <= parent.end)
+    starts = [section.start for section in document.sections]
+    assert starts == sorted(starts)
+    assert not text[: starts[0]].strip()
+    assert list(document.page_starts) == sorted(document.page_starts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400) | MARKUP, NAMES)
+def test_any_bytes_are_a_sound_document_or_a_typed_error(data: bytes, name: str) -> None:
+    try:
+        document = parse(data, name)
+    except DocumentError:
+        return
+    sound(document)
+
+
+@pytest.mark.parametrize("path", sorted(HANDBOOK.iterdir()), ids=lambda path: path.name)
+def test_the_handbook_reads(path: Path) -> None:
+    document = parse(path.read_bytes(), path.name)
+    sound(document)
+    assert document.title in {path.name, *(name for section in document.sections for name in section.path)} or (
+        document.metadata.get("title") == document.title or document.text.startswith(document.title)
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\t\n", b"\xef\xbb\xbf \n", b"\0\0"])
+def test_nothing_in_it(data: bytes) -> None:
+    with pytest.raises(EmptyDocument if not data.startswith(b"\0") else DocumentError):
+        parse(data, "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"),
+        (b"PK\x03\x04\x14\0\x06\0", "ZIP"),
+        (b"\x7fELF\x02\x01\x01", "ELF"),
+        (b"SQLite format 3\0", "SQLite"),
+        (b"\0\0\0 ftypisom", "MP4"),
+        (bytes(range(256)) * 4, "binary"),
+    ],
+)
+def test_a_binary_file_is_called_what_it_is(data: bytes, kind: str) -> None:
+    with pytest.raises(UnsupportedDocument, match=kind):
+        parse(data, "notes.txt")
+
+
+def test_a_text_may_begin_like_a_binary_file() -> None:
+    assert parse(b"BMW builds motorcycles. MZ did, too.", "a.txt").text.startswith("BMW")
+    assert parse(b"MZ built motorcycles.", "a.txt").text.startswith("MZ")
+
+
+def test_the_limit_is_in_bytes() -> None:
+    assert parse(b"12345", "a.txt", 5).text == "12345"
+    with pytest.raises(DocumentTooLarge, match="6 bytes"):
+        parse(b"123456", "a.txt", 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "media_type"),
+    [
+        (b"<!DOCTYPE html><html><body><p>Hello</p></body></html>", "saved.txt", "text/html"),
+        (b"<!doctype html><html><body><p>Hello</p></body></html>", "download.pdf", "text/html"),
+        (b"<!doctype html> is how a page begins", "about-html.md", "text/markdown"),
+        ((HANDBOOK / "field-work.pdf").read_bytes(), "manual.md", "application/pdf"),
+        (b"# A heading", "a.markdown", "text/markdown"),
+        (b"# A comment", "a.py", "text/x-source"),
+        (b"a,b\n1,2", "a.csv", "text/csv"),
+        (b"# No heading", "LICENSE", "text/plain"),
+    ],
+)
+def test_content_tells_the_kind_before_the_name(data: bytes, name: str, media_type: str) -> None:
+    assert parse(data, name).media_type == media_type
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_encodings_are_told_apart(encoding: str) -> None:
+    text = "Die Straße führt über die Brücke, und müde Wanderer grüßen höflich. Ständig wächst das Gedränge."
+    assert parse(text.encode(encoding), "a.txt").text == text
+
+
+def test_html_may_say_its_encoding() -> None:
+    page = '<!doctype html><meta charset="koi8-r"><title>Привет</title><p>Добрый день, мир</p>'
+    assert "Добрый день" in parse(page.encode("koi8-r"), "a.html").text
+
+
+def test_characters_that_databases_refuse_are_left_out() -> None:
+    assert parse(b"a long enough text\0 with NUL\x1b[0m and\r\nline ends", "a.txt").text == (
+        "a long enough text with NUL[0m and\nline ends"
+    )
+
+
+def test_plain_text_has_a_block_for_each_paragraph() -> None:
+    document = parse(b"\n  One\n  two\n\n \nThree\n", "notes/deep/a.txt")
+    assert [document.text[b.start : b.end] for b in document.blocks] == ["One\n  two", "Three"]
+    assert document.title == "a.txt"
+
+
+def test_many_threads_may_parse_at_once() -> None:
+    data = (HANDBOOK / "field-work.pdf").read_bytes()
+    with ThreadPoolExecutor(8) as pool:
+        documents = list(pool.map(lambda _: parse(data, "a.pdf"), range(40)))
+    assert all(document == documents[0] for document in documents)
