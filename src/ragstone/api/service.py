@@ -1,0 +1,168 @@
+"""The HTTP service: search, answers as JSON or server-sent events, health."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
+
+from ragstone import __version__
+from ragstone.answering import Done, Event, Sources, Token
+from ragstone.api.schemas import (
+    AnswerBody,
+    AnswerRequest,
+    CitationBody,
+    Health,
+    PassageBody,
+    Problem,
+    SearchBody,
+    SearchRequest,
+    StageBody,
+)
+from ragstone.app import Ragstone, open_ragstone
+from ragstone.errors import (
+    CatalogUnavailable,
+    IndexUnavailable,
+    NothingIndexed,
+    ProviderError,
+    RagstoneError,
+    SettingsError,
+)
+from ragstone.settings import RetrievalSettings, Settings
+
+STATUS: dict[type[RagstoneError], int] = {
+    NothingIndexed: 409,
+    SettingsError: 422,
+    ProviderError: 502,
+    CatalogUnavailable: 503,
+    IndexUnavailable: 503,
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (409, 422, 500, 502, 503)}
+
+
+def create_service(settings: Settings) -> FastAPI:
+    """The application; PostgreSQL, the index process and the models start with it and are let go with it."""
+
+    @asynccontextmanager
+    async def lifespan(service: FastAPI) -> AsyncIterator[None]:
+        async with open_ragstone(settings) as ragstone:
+            service.state.ragstone = ragstone
+            yield
+
+    service = FastAPI(
+        title="Ragstone",
+        version=__version__,
+        summary="Answers from your documents, with citations, or an honest refusal.",
+        lifespan=lifespan,
+    )
+    service.add_exception_handler(RagstoneError, _on_error)
+    service.add_api_route("/v1/search", search, methods=["POST"], response_model=SearchBody, responses=PROBLEMS)
+    service.add_api_route("/v1/answers", answers, methods=["POST"], response_model=AnswerBody, responses=ANSWERS)
+    service.add_api_route("/healthz", health, methods=["GET"], response_model=Health, responses=PROBLEMS)
+    return service
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One JSON body; with `stream`, server-sent events: `retrieval`, `token` …, `citation` …, "
+        "`timing`, `done`; or `error` when something fails after the first of them.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    **PROBLEMS,
+}
+
+
+def _ragstone(request: Request) -> Ragstone:
+    ragstone: Ragstone = request.app.state.ragstone
+    return ragstone
+
+
+Service = Annotated[Ragstone, Depends(_ragstone)]
+
+
+async def search(body: SearchRequest, ragstone: Service, response: Response) -> SearchBody:
+    """Passages for a question, best first."""
+    found = await ragstone.search(body.question, _retrieval(body, ragstone))
+    response.headers["Server-Timing"] = found.trace.server_timing()
+    return SearchBody(
+        passages=[PassageBody.of(passage) for passage in found.passages], stages=StageBody.all_of(found.trace)
+    )
+
+
+async def answers(body: AnswerRequest, ragstone: Service) -> Response:
+    """An answer from the indexed documents with citations, or a refusal."""
+    events = ragstone.answer(body.question, _retrieval(body, ragstone))
+    first = await anext(events)  # what can fail before there is anything to say fails with a status of its own
+    if body.stream:
+        return StreamingResponse(_stream(first, events), media_type="text/event-stream", headers=NO_BUFFERING)
+    assert isinstance(first, Sources)
+    async with aclosing(events):
+        done = [event async for event in events][-1]
+    assert isinstance(done, Done)
+    whole = AnswerBody.of(done, first.passages)
+    return JSONResponse(whole.model_dump(mode="json"), headers={"Server-Timing": done.trace.server_timing()})
+
+
+NO_BUFFERING = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+async def health(ragstone: Service) -> Health:
+    """Fails with 503 when the catalog or the index cannot be reached."""
+    status = await ragstone.status()
+    return Health(status="ok", version=__version__, documents=status.stats.documents, index_lag=status.lag)
+
+
+def _retrieval(body: SearchRequest, ragstone: Ragstone) -> RetrievalSettings:
+    wanted = body.model_dump(include={"top_k", "mode"}, exclude_none=True)
+    return ragstone.settings.retrieval.model_copy(update=wanted)
+
+
+async def _stream(first: Event, events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
+    """Closing it, as happens when the caller goes away, cancels what is under way."""
+    for wire in _wire(first):
+        yield wire
+    async with aclosing(events):
+        try:
+            async for event in events:
+                for wire in _wire(event):
+                    yield wire
+        except RagstoneError as error:
+            yield _sse("error", _problem(error))
+
+
+def _wire(event: Event) -> list[bytes]:
+    """An event of ours as one or more server-sent events."""
+    match event:
+        case Sources(passages=passages):
+            return [_sse("retrieval", {"passages": [PassageBody.of(p).model_dump(mode="json") for p in passages]})]
+        case Token(text=text):
+            return [_sse("token", {"text": text})]
+        case Done():
+            whole = AnswerBody.of(event, ()).model_dump(mode="json", exclude={"passages", "citations", "stages"})
+            return [
+                *(_sse("citation", CitationBody.of(citation)) for citation in event.citations),
+                _sse("timing", {"stages": [stage.model_dump() for stage in StageBody.all_of(event.trace)]}),
+                _sse("done", whole),
+            ]
+
+
+def _sse(name: str, data: BaseModel | dict[str, object]) -> bytes:
+    text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data, ensure_ascii=False)
+    return format_sse_event(event=name, data_str=text)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RagstoneError)
+    problem = _problem(error)
+    return JSONResponse(problem.model_dump(), problem.status, media_type="application/problem+json")
+
+
+def _problem(error: RagstoneError) -> Problem:
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    return Problem(title=str(error), status=status, detail=error.hint, code=error.code)

@@ -1,0 +1,274 @@
+"""The composition root: the one file that names concrete classes, and the door that CLI and API go through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragstone.answering import Answerer, Event
+from ragstone.catalog import embedded
+from ragstone.catalog.catalog import Catalog
+from ragstone.catalog.reading import CollectionStats
+from ragstone.embedding import fingerprint
+from ragstone.embedding.base import Embedder
+from ragstone.errors import NothingIndexed, SettingsError, SourceError
+from ragstone.generation.base import Generator
+from ragstone.index.applier import Applier
+from ragstone.index.base import Index
+from ragstone.index.edge.client import EdgeIndex
+from ragstone.index.exact import ExactIndex
+from ragstone.indexing.pipeline import Indexer
+from ragstone.indexing.report import Progress, Report
+from ragstone.models import Collection, Generation, Scope
+from ragstone.retrieval.pipeline import Retrieved, Retriever
+from ragstone.settings import FolderSource, RetrievalSettings, Settings, SqlSource
+from ragstone.sources.base import Source
+
+REINDEX = "`ragstone reindex` builds a new generation with the present settings and then switches to it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How the present collection stands."""
+
+    collection: str
+    generation: Generation | None  # the serving one
+    stats: CollectionStats
+    position: int  # of the index
+    head: int  # of the change log
+
+    @property
+    def lag(self) -> int:
+        """Change-log entries that the index has not applied yet."""
+        return max(0, self.head - self.position)
+
+
+class Ragstone:
+    """One tenant's collection with all that is needed to index it and to answer from it. Made by `open`."""
+
+    def __init__(
+        self, settings: Settings, *, catalog: Catalog, index: Index, embedder: Embedder, generator: Generator
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.index = index
+        self.embedder = embedder
+        self.retriever = Retriever(embedder=embedder, index=index, reader=catalog)
+        self._answerer = Answerer(retriever=self.retriever, generator=generator)
+        self._verified: Generation | None = None
+
+    # --- indexing -----------------------------------------------------------------------------------------------
+
+    async def sync(self, source: Source, progress: Progress, *, allow_empty: bool = False) -> Report:
+        """Bring the serving generation up to date with a source; the first run makes the first generation."""
+        collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
+        generation = await self._writable(collection)
+        return await self._sync_into(collection, generation, source, progress, allow_empty=allow_empty)
+
+    async def reindex(self, progress: Progress) -> dict[str, Report]:
+        """Build a new generation from every source synced so far, then switch to it.
+
+        Questions are answered from the old one meanwhile. When a source fails, the switch does not happen.
+        """
+        collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
+        names = [record.name for record in await self.catalog.sources(collection)]
+        if not names:
+            raise NothingIndexed("there is no source to build from", hint="`ragstone index PATH` adds one")
+        generation = await self._new_generation(collection)
+        reports = {n: await self._sync_into(collection, generation, self.source(n), progress) for n in names}
+        await self.index.wait(await self.catalog.head(), timeout=3600)
+        await self.catalog.serve(generation)
+        return reports
+
+    def source(self, name: str) -> Source:
+        """A source of ragstone.toml by its name, or the folder or file at a path. Raises SourceError."""
+        from ragstone.sources.folder import Folder
+
+        configured = self.settings.sources.get(name)
+        if isinstance(configured, SqlSource):
+            from ragstone.sources.sql import SqlTable
+
+            return SqlTable(name, configured)
+        if configured is None and not Path(name).exists():
+            known = ", ".join(self.settings.sources) or "none"
+            raise SourceError(
+                f"{name}: no such file or folder, and no source of that name",
+                hint=f"sources in ragstone.toml: {known}",
+            )
+        return Folder(name if configured else str(Path(name).resolve()), configured or FolderSource(path=Path(name)))
+
+    async def caught_up(self, timeout: float) -> bool:
+        """Wait until the index holds all that is published; False when it does not after `timeout` seconds."""
+        return await self.index.wait(await self.catalog.head(), timeout)
+
+    async def _sync_into(
+        self,
+        collection: Collection,
+        generation: Generation,
+        source: Source,
+        progress: Progress,
+        *,
+        allow_empty: bool = False,
+    ) -> Report:
+        from ragstone.chunking.make import make_chunker
+
+        indexer = Indexer(
+            catalog=self.catalog,
+            collection=collection,
+            generation=generation,
+            embedder=self.embedder,
+            chunker=make_chunker(self.settings.chunking, self.embedder.count, self.embedder.max_tokens),
+            max_bytes=self.settings.parsing.max_bytes,
+        )
+        report = await indexer.sync(source, progress, allow_empty=allow_empty)
+        await self.catalog.record_source(collection, source.name, source.prefix.split(":", 1)[0], source.prefix)
+        return report
+
+    async def _writable(self, collection: Collection) -> Generation:
+        """The serving generation, which must have been built with the present settings, or a first one."""
+        if collection.serving is None:
+            generation = await self._new_generation(collection)
+            await self.catalog.serve(generation)
+            return generation
+        generation = await self.serving()
+        if generation.settings != self._generation_settings():
+            raise SettingsError(
+                "the chunking settings (or the parser) are not those that the collection was built with", hint=REINDEX
+            )
+        return generation
+
+    async def _new_generation(self, collection: Collection) -> Generation:
+        probes = await fingerprint.probe(self.embedder)
+        return await self.catalog.create_generation(
+            collection, self.embedder.fingerprint, probes, self._generation_settings()
+        )
+
+    def _generation_settings(self) -> dict[str, Any]:
+        from ragstone.parsing.parse import PARSER_VERSION
+
+        return {"parser": PARSER_VERSION, "chunking": self.settings.chunking.model_dump(mode="json")}
+
+    # --- answering ----------------------------------------------------------------------------------------------
+
+    async def search(self, question: str, retrieval: RetrievalSettings | None = None) -> Retrieved:
+        """Passages for a question, with the account of every stage."""
+        return await self.retriever.retrieve(question, await self.scope(), retrieval or self.settings.retrieval)
+
+    async def answer(self, question: str, retrieval: RetrievalSettings | None = None) -> AsyncGenerator[Event, None]:
+        """Sources, Tokens and Done, as they come. Closing the iterator cancels what is under way."""
+        events = self._answerer.answer(
+            question, await self.scope(), retrieval or self.settings.retrieval, self.settings.prompt
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def scope(self) -> Scope:
+        """What this collection's searches may see."""
+        generation = await self.serving()
+        return Scope(tenant=generation.tenant, generation=generation.id, fingerprint=generation.fingerprint.digest)
+
+    async def serving(self) -> Generation:
+        """The generation that answers. Raises NothingIndexed, or FingerprintMismatch when the model is another."""
+        name = self.settings.collection
+        collection = await self.catalog.collection(self.settings.tenant, name)
+        if collection is None or collection.serving is None:
+            raise NothingIndexed(f"collection {name!r} holds nothing yet", hint="`ragstone index PATH` fills it")
+        if self._verified is None or self._verified.id != collection.serving:
+            self._verified = await self._verify(collection)
+        return self._verified
+
+    async def _verify(self, collection: Collection) -> Generation:
+        assert collection.serving is not None
+        generation = await self.catalog.generation(collection.tenant, collection.serving)
+        assert generation is not None  # a foreign key of the catalog sees to it
+        fingerprint.compare(generation.fingerprint, self.embedder.fingerprint)
+        await fingerprint.check(await self.catalog.probes(generation.fingerprint), self.embedder)
+        return generation
+
+    # --- operating ----------------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """How the collection and its index stand; needs no model."""
+        collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
+        serving = collection.serving
+        return Status(
+            collection=collection.name,
+            generation=await self.catalog.generation(collection.tenant, serving) if serving else None,
+            stats=await self.catalog.stats(collection),
+            position=await self.index.position(),
+            head=await self.catalog.head(),
+        )
+
+
+@asynccontextmanager
+async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
+    """Start or join what the settings name: PostgreSQL, the index process, the models. All is let go at the end."""
+    async with AsyncExitStack() as stack:
+        embedder = make_embedder(settings)
+        stack.push_async_callback(embedder.aclose)
+        url = settings.database.url.get_secret_value() if settings.database.url else None
+        if url is None:
+            server = await asyncio.to_thread(embedded.start, settings.data_dir)
+            stack.callback(server.stop)
+        index = await stack.enter_async_context(_open_index(settings, url))
+        catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
+        stack.push_async_callback(catalog.aclose)
+        if isinstance(index, ExactIndex):
+            stack.push_async_callback(_cancel, asyncio.create_task(Applier(catalog, index).run()))
+        generator = make_generator(settings, embedder)
+        stack.push_async_callback(generator.aclose)
+        yield Ragstone(settings, catalog=catalog, index=index, embedder=embedder, generator=generator)
+
+
+@asynccontextmanager
+async def _open_index(settings: Settings, url: str | None) -> AsyncIterator[Index]:
+    """Comes before the catalog: its process starts while this one connects and migrates."""
+    index: Index
+    if settings.index.engine == "exact":
+        index = ExactIndex()
+    else:
+        index = EdgeIndex.open(settings.data_dir, url, ef=settings.index.ef, linger=settings.index.linger)
+    try:
+        yield index
+    finally:
+        await index.aclose()
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name. Its model is loaded when it is first needed, or by `warm`."""
+    chosen = settings.embedding
+    if chosen.provider == "openai":
+        from ragstone.embedding.openai import OpenAIEmbedder
+
+        return OpenAIEmbedder(
+            model=chosen.model,
+            dimensions=chosen.dimensions,
+            max_tokens=chosen.max_tokens,
+            base_url=chosen.base_url,
+            api_key=chosen.api_key.get_secret_value() if chosen.api_key else None,
+            batch_size=chosen.batch_size,
+        )
+    from ragstone.embedding.local import LocalEmbedder
+
+    return LocalEmbedder.open(chosen.model, settings.cache_dir, chosen.precision, chosen.threads)
+
+
+def make_generator(settings: Settings, embedder: Embedder) -> Generator:
+    """The generator that the settings name."""
+    if settings.generation.provider == "openai":
+        from ragstone.generation.openai import OpenAIGenerator
+
+        return OpenAIGenerator(settings.generation)
+    from ragstone.generation.extractive import ExtractiveGenerator
+
+    return ExtractiveGenerator(settings.generation, embedder)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,124 @@
+"""`index` and `reindex`: documents into the catalog, with a bar while it runs and a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragstone.cli.context import EXIT_SKIPPED, Json, ensure_model, print_json, run, settings_of
+from ragstone.errors import SettingsError
+from ragstone.settings import Settings
+
+if TYPE_CHECKING:
+    from ragstone.indexing.report import Progress, Report
+
+INDEX_WAIT = 600.0  # seconds
+
+
+def index(
+    context: typer.Context,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders, files, or sources of ragstone.toml; without any, all of those sources."),
+    ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Believe a source that lists nothing: delete what it had.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when a document was skipped.")] = False,
+    json: Json = False,
+) -> None:
+    """Index documents: what is new or changed is read and embedded, what is gone is deleted.
+
+    Examples: `ragstone index ./docs`, `ragstone index handbook equipment`,
+    `ragstone index --json ./docs | jq .skipped`
+    """
+    settings = settings_of(context)
+    names = list(paths or settings.sources)
+    if not names:
+        raise SettingsError("nothing to index", hint="name a folder, or add a source to ragstone.toml")
+    ensure_model(settings)
+    reports = run(_index(settings, names, allow_empty, quiet=json))
+    _finish(reports, json, strict)
+
+
+def reindex(context: typer.Context, json: Json = False) -> None:
+    """Build the collection anew with the present settings, beside the serving one, then switch to it.
+
+    Needed after a change of model or chunking. Questions are answered from the old generation meanwhile.
+    """
+    settings = settings_of(context)
+    ensure_model(settings)
+    _finish(run(_reindex(settings, quiet=json)), json, strict=False)
+
+
+async def _index(settings: Settings, names: list[str], allow_empty: bool, *, quiet: bool) -> dict[str, Report]:
+    from ragstone.app import open_ragstone
+
+    reports = {}
+    async with open_ragstone(settings) as ragstone:
+        for name in names:
+            source = ragstone.source(name)
+            with _bar(name, quiet) as progress:
+                reports[name] = await ragstone.sync(source, progress, allow_empty=allow_empty)
+        await ragstone.caught_up(INDEX_WAIT)
+    return reports
+
+
+async def _reindex(settings: Settings, *, quiet: bool) -> dict[str, Report]:
+    from ragstone.app import open_ragstone
+
+    async with open_ragstone(settings) as ragstone:
+        with _bar("reindex", quiet) as progress:
+            return await ragstone.reindex(progress)
+
+
+@contextmanager
+def _bar(title: str, quiet: bool) -> Iterator[Progress]:
+    """A progress bar on standard error; nothing when quiet."""
+    if quiet:
+        yield lambda report: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[chunks]} chunks, {task.fields[embedded]} embedded, {task.fields[skipped]} skipped"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, chunks=0, embedded=0, skipped=0)
+        yield lambda report: bar.update(
+            task,
+            total=report.listed,
+            completed=report.done,
+            chunks=report.chunks,
+            embedded=report.embedded,
+            skipped=len(report.skipped),
+        )
+
+
+def _finish(reports: dict[str, Report], json: bool, strict: bool) -> None:
+    skipped = [skip for report in reports.values() for skip in report.skipped]
+    if json:
+        print_json({"sources": reports, "skipped": skipped})
+    else:
+        for name, report in reports.items():
+            typer.echo(summary(name, report))
+        for skip in skipped:
+            typer.secho(f"  skipped {skip.uri} ({skip.code}): {skip.reason}", fg="yellow")
+    if strict and skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def summary(name: str, report: Report) -> str:
+    """One line for people."""
+    return (
+        f"{name}: {report.published} indexed, {report.unchanged + report.touched} unchanged, {report.deleted} deleted, "
+        f"{len(report.skipped)} skipped; {report.chunks} chunks, {report.embedded} embedded, {report.reused} reused"
+    )

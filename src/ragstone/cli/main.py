@@ -1,0 +1,82 @@
+"""The `ragstone` command: every subcommand, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragstone import __version__
+from ragstone.cli import asking, evaluating, indexing, operating, setup
+from ragstone.cli.context import EXIT_ERROR
+from ragstone.errors import RagstoneError
+
+app = typer.Typer(
+    name="ragstone",
+    help="Index documents and answer questions from them, with citations, or say that they do not hold the answer.",
+    epilog="Start: ragstone index ./docs && ragstone ask 'How do I …?'   Exit codes: 0 done, 1 error, 2 wrong "
+    "usage, 3 no answer in the documents, 4 documents were skipped under --strict.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+models = typer.Typer(
+    help="Embedding models: what there is, what is here, and whether it is intact.", no_args_is_help=True
+)
+app.add_typer(models, name="models")
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings file.", show_default="./ragstone.toml")
+    ] = None,
+    collection: Annotated[str | None, typer.Option(help="Work on another collection than the settings name.")] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Options of every command: they stand before its name."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    context.obj = (config, collection)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "init": setup.init,
+    "index": indexing.index,
+    "ask": asking.ask,
+    "search": asking.search,
+    "explain": asking.explain,
+    "status": operating.status,
+    "reindex": indexing.reindex,
+    "eval": evaluating.evaluate,
+    "serve": operating.serve,
+    "doctor": operating.doctor,
+}
+MODELS_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": setup.models_list,
+    "pull": setup.models_pull,
+    "verify": setup.models_verify,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+for name, command in MODELS_COMMANDS.items():
+    models.command(name)(command)
+
+
+def main() -> None:
+    """Run a command. A mistake of the user's ends in its message and what to do, never in a traceback."""
+    try:
+        app()
+    except RagstoneError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        if error.hint:
+            typer.secho(f"  try: {error.hint}", err=True)
+        sys.exit(EXIT_ERROR)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has left: nobody is there to be told
+        sys.exit(EXIT_ERROR)

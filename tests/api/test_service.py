@@ -1,0 +1,151 @@
+"""The HTTP service over a real socket, on a real catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from ragstone import __version__
+from ragstone.api.service import create_service
+from ragstone.app import open_ragstone
+from ragstone.settings import GenerationSettings, IndexSettings, Settings
+
+KETTLE = "The kettle on the second floor is descaled every Thursday by the facilities team."
+QUESTION = "When is the kettle on the second floor descaled?"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return Settings(data_dir=tmp_path, database={"url": database_url}, index=IndexSettings(engine="exact"))
+
+
+@pytest.fixture
+async def indexed(settings: Settings, tmp_path: Path) -> Settings:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "tea.md").write_text(f"# Tea\n\n{KETTLE}\n")
+    (docs / "leave.md").write_text("# Leave\n\nEveryone has thirty-one days of paid leave in a year.\n")
+    async with open_ragstone(settings) as ragstone:
+        await ragstone.sync(ragstone.source(str(docs)), lambda report: None)
+    return settings
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The service on a free port, and a client for it."""
+    server = uvicorn.Server(uvicorn.Config(create_service(settings), port=0, log_level="warning"))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        while (await client.get("/healthz")).json().get("index_lag"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        yield client
+    server.should_exit = True
+    await task
+
+
+async def events(response: httpx.Response) -> list[tuple[str, dict[str, object]]]:
+    found = []
+    async for line in response.aiter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            found.append((name, json.loads(line.removeprefix("data: "))))
+    return found
+
+
+async def test_search_gives_passages_with_scores_and_an_account_of_every_stage(indexed: Settings) -> None:
+    async with serving(indexed) as client:
+        response = await client.post("/v1/search", json={"question": QUESTION, "top_k": 1})
+    body = response.json()
+    [passage] = body["passages"]
+    assert KETTLE in passage["text"]
+    assert (passage["number"], passage["title"]) == (1, "Tea")
+    assert passage["cosine"] > 0.5
+    assert passage["bm25"] > 0
+    names = [stage["name"] for stage in body["stages"]]
+    assert names == ["embed", "search", "fuse", "threshold", "hydrate", "dedup", "join"]
+    assert all(f"{name};dur=" in response.headers["server-timing"] for name in names)
+
+
+async def test_an_answer_quotes_and_cites(indexed: Settings) -> None:
+    async with serving(indexed) as client:
+        body = (await client.post("/v1/answers", json={"question": QUESTION})).json()
+    assert KETTLE in body["answer"]
+    assert body["refused"] is False
+    cited = [citation["number"] for citation in body["citations"]]
+    assert {f"[{number}]" for number in cited} <= set(body["answer"].split())
+    assert body["citations"][0]["title"] == "Tea"
+
+
+async def test_a_question_that_the_documents_do_not_answer_is_refused_with_200(indexed: Settings) -> None:
+    async with serving(indexed) as client:
+        response = await client.post("/v1/answers", json={"question": "Who won the chess olympiad of 1972?"})
+    assert response.status_code == 200
+    assert response.json()["refused"] is True
+    assert response.json()["answer"] == indexed.prompt.refusal
+    assert response.json()["citations"] == []
+
+
+async def test_a_streamed_answer_is_the_same_answer(indexed: Settings) -> None:
+    async with serving(indexed) as client:
+        whole = (await client.post("/v1/answers", json={"question": QUESTION})).json()
+        async with client.stream("POST", "/v1/answers", json={"question": QUESTION, "stream": True}) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            streamed = await events(response)
+    names = [name for name, _ in streamed]
+    assert names[0] == "retrieval"
+    assert names[-2:] == ["timing", "done"]
+    assert set(names) == {"retrieval", "token", "citation", "timing", "done"}
+    assert "".join(str(data["text"]) for name, data in streamed if name == "token") == whole["answer"]
+    assert [data for name, data in streamed if name == "citation"] == whole["citations"]
+    assert streamed[-1][1]["answer"] == whole["answer"]
+
+
+async def test_an_empty_collection_is_a_conflict(settings: Settings) -> None:
+    async with serving(settings) as client:
+        response = await client.post("/v1/answers", json={"question": "anything", "stream": True})
+    assert (response.status_code, response.json()["code"]) == (409, "nothing_indexed")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "ragstone index" in response.json()["detail"]
+
+
+async def test_an_endpoint_that_is_down_ends_the_stream_with_an_error(indexed: Settings) -> None:
+    down = GenerationSettings(provider="openai", model="m", base_url="http://127.0.0.1:9/v1", timeout=1)
+    async with (
+        serving(indexed.model_copy(update={"generation": down})) as client,
+        client.stream("POST", "/v1/answers", json={"question": QUESTION, "stream": True}) as response,
+    ):
+        streamed = await events(response)
+    assert [name for name, _ in streamed] == ["retrieval", "error"]
+    assert streamed[-1][1]["code"] == "provider_unavailable"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"question": ""}, {"question": "x", "top_k": 0}, {"question": "x", "topk": 3}, {"question": 7}]
+)
+async def test_a_wrong_body_says_which_field(indexed: Settings, body: dict[str, object]) -> None:
+    async with serving(indexed) as client:
+        response = await client.post("/v1/search", json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"][0] == "body"
+
+
+async def test_health(indexed: Settings) -> None:
+    async with serving(indexed) as client:
+        assert (await client.get("/healthz")).json() == {
+            "status": "ok",
+            "version": __version__,
+            "documents": 2,
+            "index_lag": 0,
+        }
