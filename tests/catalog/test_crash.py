@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from catalog.material import generation, texts
+from catalog.material import generation, texts, version
 from ragstone.catalog.catalog import Catalog
 
 TESTS = Path(__file__).parents[1]
@@ -63,3 +63,22 @@ async def test_kill_at_any_moment_leaves_every_document_whole(catalog: Catalog, 
         index = {r.document_id: [p.text for p in r.points] for r in (await catalog.replacements(0, 10**6))[0]}
         assert sum(map(len, index.values())) == (await catalog.stats(collection)).chunks
     assert any(number % 1000 for number in numbers), "something was published before a kill"
+
+
+async def test_cancelled_calls_leave_nothing_half_done_and_their_connections_usable(catalog: Catalog) -> None:
+    collection, made = await generation(catalog)
+    await catalog.publish(made, [version(uri, lines(uri, 1), "1") for uri in URIS])
+    for number in range(2, 80):
+        batch = [version(uri, lines(uri, number), str(number)) for uri in URIS]
+        calls = [catalog.publish(made, batch), catalog.states(made), catalog.delete(collection, URIS[:1])]
+        for call in calls:
+            task = asyncio.create_task(call)
+            await asyncio.sleep(random.choice([0, 0.001, 0.002, 0.005, 0.02]))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    states = await catalog.states(made)
+    assert len({states[uri].revision for uri in URIS[1:]}) == 1
+    for uri, chunks in (await texts(catalog, made)).items():
+        assert chunks == lines(uri, int(states[uri].revision))
+    await asyncio.gather(*(catalog.publish(made, [version(uri, ["usable"])]) for uri in URIS))
+    assert await texts(catalog, made) == {uri: ["usable"] for uri in URIS}

@@ -49,7 +49,12 @@ class Connections:
         """A connection that sees every tenant, outside of a transaction."""
         with catalog_errors():
             async with self._turns, self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    # The driver may leave it in the middle of a pipeline; the pool replaces it.
+                    await connection.close()
+                    raise
 
     @asynccontextmanager
     async def loading(self, tenant: str) -> AsyncIterator[Connection]:
