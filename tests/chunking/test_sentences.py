@@ -32,3 +32,13 @@ def test_only_blanks_lie_between_sentences(text: str) -> None:
         assert text[start:stop] == text[start:stop].strip()
         end = stop
     assert not text[end:].strip()
+
+
+def test_backticks_mark_code_and_open_no_quotation() -> None:
+    text = "Call `run` first. It reads `main`. Then the thread 'worker' starts. `stop` ends it."
+    assert [text[start:end] for start, end in sentence_spans(text)] == [
+        "Call `run` first.",
+        "It reads `main`.",
+        "Then the thread 'worker' starts.",
+        "`stop` ends it.",
+    ]

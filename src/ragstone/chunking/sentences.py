@@ -12,7 +12,8 @@ def sentence_spans(text: str, language: str = "en") -> list[tuple[int, int]]:
     always is one. `language` is an ISO 639 code; English rules serve most languages with a full stop.
     """
     spans = []
-    for boundary in get_sentence_boundaries(language, text):
+    # To sentencex a backtick opens a quotation that the next apostrophe closes; in our texts it marks code.
+    for boundary in get_sentence_boundaries(language, text.replace("`", "*")):
         start, end = boundary["start_index"], boundary["end_index"]
         sentence = text[start:end]
         if stripped := sentence.strip():
