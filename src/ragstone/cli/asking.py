@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote, urlsplit
@@ -39,11 +40,11 @@ def ask(
     `ragstone ask --timings "Who approves expenses?"`, `ragstone ask --json "…" | jq .answer`
     """
     settings = _adjusted(settings_of(context), top_k, mode)
-    done = run(_ask(settings, question, quiet=json))
+    passages, done = run(_ask(settings, question, quiet=json))
     if json:
-        print_json(answer_record(done))
+        print_json(answer_record(passages, done))
     else:
-        _print_sources(done)
+        _print_sources(passages, done)
         if timings:
             print_timings(done.trace)
     if done.refused:
@@ -99,20 +100,23 @@ def explain(
 # --- the work ---------------------------------------------------------------------------------------------------
 
 
-async def _ask(settings: Settings, question: str, *, quiet: bool) -> Done:
-    from ragstone.answering import Done, Token
+async def _ask(settings: Settings, question: str, *, quiet: bool) -> tuple[tuple[Passage, ...], Done]:
+    from ragstone.answering import Done, Sources, Token
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
         await _wait_for_index(ragstone)
         async for event in ragstone.answer(question):
-            if isinstance(event, Token) and not quiet:
-                typer.echo(event.text, nl=False)
-            elif isinstance(event, Done):
-                done = event
+            match event:
+                case Sources(passages=passages):
+                    pass
+                case Token(text=text):
+                    typer.echo("" if quiet else text, nl=False)
+                case Done() as done:
+                    pass
     if not quiet:
         typer.echo()
-    return done
+    return passages, done
 
 
 async def _search(settings: Settings, question: str) -> Retrieved:
@@ -203,22 +207,27 @@ def milliseconds(trace: Trace) -> dict[str, float]:
     return {stage.name: round(stage.seconds * 1e3, 3) for stage in trace.stages}
 
 
-def answer_record(done: Done) -> dict[str, object]:
+def answer_record(passages: Sequence[Passage], done: Done) -> dict[str, object]:
     """An answer as programs get it."""
     return {
         "id": done.id,
         "answer": done.text,
         "refused": done.refused,
-        "citations": done.citations,
+        "citations": [citation.number for citation in done.citations],
+        "passages": passages,
         "generator": done.generator,
         "timing_ms": milliseconds(done.trace),
     }
 
 
-def _print_sources(done: Done) -> None:
-    for citation in done.citations:
-        passage = citation.passage
-        typer.secho(f"[{citation.number}] {heading(passage)} — {readable(passage.uri)}", dim=True)
+def _print_sources(passages: Sequence[Passage], done: Done) -> None:
+    """What is cited, then what else was found: a reader may want to look there as well."""
+    if done.refused:
+        return
+    cited = {citation.number for citation in done.citations}
+    for passage in sorted(passages, key=lambda p: (p.number not in cited, p.number)):
+        line = f"[{passage.number}] {heading(passage)} — {readable(passage.uri)}"
+        typer.secho(line if passage.number in cited else f"also found: {line}", dim=passage.number not in cited)
 
 
 def _scores(passage: Passage) -> str:
