@@ -31,13 +31,13 @@ class Words:
         self.starts, self.ends = array("q"), array("q")
         self._bare = array("q")  # tokens of a word alone
         self._total = array("q", [0])  # tokens up to a word, white space included
-        before = 0
-        for start, end in _spans(text, count, widest):
-            bare = count(text[start:end])
+        before = total = 0
+        for start, end, bare in _spans(text, count, widest):
+            total += count(text[before:end]) if start > before else bare
             self.starts.append(start)
             self.ends.append(end)
             self._bare.append(bare)
-            self._total.append(self._total[-1] + (count(text[before:end]) if start > before else bare))
+            self._total.append(total)
             before = end
 
     def __len__(self) -> int:
@@ -68,16 +68,22 @@ class Words:
         return last
 
 
-def _spans(text: str, count: TokenCounter, widest: int) -> Iterator[tuple[int, int]]:
+def _spans(text: str, count: TokenCounter, widest: int) -> Iterator[tuple[int, int, int]]:
+    """Where each word starts and ends, and its tokens."""
     for match in _WORD.finditer(text):
-        yield from _narrow(text, match.start(), match.end(), count, widest)
+        tokens = count(match[0])
+        if tokens <= widest:
+            yield match.start(), match.end(), tokens
+        else:
+            yield from _halved(text, match.start(), match.end(), count, widest)
 
 
-def _narrow(text: str, start: int, end: int, count: TokenCounter, widest: int) -> Iterator[tuple[int, int]]:
-    """A word, halved until it is narrow enough."""
-    if end - start == 1 or count(text[start:end]) <= widest:
-        yield start, end
+def _halved(text: str, start: int, end: int, count: TokenCounter, widest: int) -> Iterator[tuple[int, int, int]]:
+    """A word in parts that are narrow enough."""
+    tokens = count(text[start:end])
+    if end - start == 1 or tokens <= widest:
+        yield start, end, tokens
     else:
         middle = (start + end) // 2
-        yield from _narrow(text, start, middle, count, widest)
-        yield from _narrow(text, middle, end, count, widest)
+        yield from _halved(text, start, middle, count, widest)
+        yield from _halved(text, middle, end, count, widest)
