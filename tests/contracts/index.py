@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ragstone.index.base import Index
@@ -100,7 +100,13 @@ class IndexContract:
     """Subclasses give the `index` fixture: empty, and fed by nobody else."""
 
     @given(data=st.data())
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    # Not shrunk: an example takes an index half a second.
+    @settings(
+        max_examples=10,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    )
     async def test_any_history_gives_the_scores_of_what_stands(self, index: Index, data: st.DataObject) -> None:
         model = Model()
         generations = [uuid4(), uuid4()]

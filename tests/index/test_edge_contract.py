@@ -1,4 +1,4 @@
-"""The edge index keeps the contract, through its real process, with and without graphs being built meanwhile."""
+"""The edge index keeps the contract, through its real process, while graphs are built and swapped in under it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from ragstone.index.base import Index
 from ragstone.index.edge.client import EdgeIndex
 
 
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
 class TestEdgeIndex(IndexContract):
-    @pytest.fixture
-    async def index(self, tmp_path: Path) -> AsyncIterator[Index]:
-        index = EdgeIndex.open(tmp_path, None, linger=0, follow=False)
-        yield index
-        await index.aclose()
-
-
-class TestEdgeIndexThatBuilds(IndexContract):
-    """Every few changes make the process build graphs on a copy and swap it in."""
+    """All tests share one process: it lingers from one to the next."""
 
     @pytest.fixture
-    async def index(self, tmp_path: Path) -> AsyncIterator[Index]:
-        index = EdgeIndex.open(tmp_path, None, linger=0, follow=False, build_after=10)
+    async def index(self, data_dir: Path) -> AsyncIterator[Index]:
+        index = EdgeIndex.open(data_dir, None, linger=3, follow=False, build_after=30)
         yield index
         await index.aclose()

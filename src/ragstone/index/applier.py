@@ -58,7 +58,7 @@ class Follower(Protocol):
 class Applier:
     """Carries changes from one log to one index, `batch` documents at a time."""
 
-    def __init__(self, log: ChangeLog, index: Follower, *, batch: int = 64) -> None:
+    def __init__(self, log: ChangeLog, index: Follower, *, batch: int = 128) -> None:
         self._log = log
         self._index = index
         self._batch = batch

@@ -6,7 +6,6 @@ copy is complete and on disk.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
-    _step_back()
+    os.nice(5)  # with that, the engine's own threads still run below it
     _end_with_parent()
     shutil.copytree(source, target)
     sys.stdout.write("copied\n")
@@ -27,14 +26,6 @@ def main() -> None:
     shard.flush()
     shard.close()
     _persist(target)
-
-
-def _step_back() -> None:
-    """Leave the processor to everyone else. Linux weighs sessions before processes, so the session steps back too."""
-    os.nice(15)
-    os.setsid()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("15", encoding="ascii")
 
 
 def _end_with_parent() -> None:

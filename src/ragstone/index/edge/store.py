@@ -60,6 +60,7 @@ class Store:
         # Through the descriptor, a folder that was deleted and made anew cannot be mistaken for this one.
         self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self.state = _read_state(folder)
+        self._unflushed: set[str] = set()
         self._sweep()
         try:
             self.shards = {name: Shard.load(folder / space.folder) for name, space in self.state.spaces.items()}
@@ -72,6 +73,7 @@ class Store:
         for shard in self.shards.values():
             shard.close()
         self.shards.clear()
+        self._unflushed.clear()
         self.state = State(source=source)
         self._write_state()
         self._sweep()
@@ -85,6 +87,7 @@ class Store:
         removals: dict[tuple[str, str], list[Replacement]] = {}
         for (name, scope, _), replacement in newest.items():
             if self._shard_for(replacement) is not None:
+                self._unflushed.add(name)
                 yield from self._upsert(scope, replacement)
                 removals.setdefault((name, scope), []).append(replacement)
         for (name, scope), group in removals.items():
@@ -95,8 +98,9 @@ class Store:
 
     def commit(self, position: int) -> None:
         """Make everything written durable, then record the position."""
-        for shard in self.shards.values():
-            shard.flush()
+        for name in self._unflushed:
+            self.shards[name].flush()
+        self._unflushed.clear()
         self.state.position = position
         self._write_state()
 
@@ -128,6 +132,7 @@ class Store:
         old, self.shards[name] = self.shards[name], fresh
         old.close()
         shutil.rmtree(old.folder, ignore_errors=True)
+        logger.info("%s serves the space %.12s, its graphs built", fresh.folder.name, name)
 
     def close(self) -> None:
         for shard in self.shards.values():

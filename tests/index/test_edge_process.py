@@ -1,0 +1,352 @@
+"""The process behind the edge index: who starts it, who shares it, what it survives, when it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.material import FINGERPRINT, generation, vector, version
+from contracts.index import Question, ask, one_document, scope_of, scores
+from ragstone.catalog import embedded
+from ragstone.catalog.catalog import Catalog
+from ragstone.errors import IndexFailure, IndexUnavailable
+from ragstone.index.applier import Applier
+from ragstone.index.edge import launch
+from ragstone.index.edge.client import EdgeIndex
+from ragstone.index.exact import ExactIndex
+from ragstone.models import Generation, Scope
+
+ALL = Question((1,) * 8, ("fox",), 1000)
+
+OPEN_AND_TELL = """
+import asyncio, sys, time
+from pathlib import Path
+from ragstone.index.edge.client import EdgeIndex
+
+async def main():
+    index = EdgeIndex.open(Path(sys.argv[1]), None, linger=1, follow=False)
+    print((await index.status()).process, flush=True)
+    await asyncio.sleep(float(sys.argv[2]))
+    await index.aclose()
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def opened(data_dir: Path, url: str | None = None, **options: float | bool) -> AsyncIterator[EdgeIndex]:
+    chosen = {"linger": 0.0, "follow": url is not None, **options}
+    index = EdgeIndex.open(
+        data_dir,
+        url,
+        linger=float(chosen["linger"]),
+        follow=bool(chosen["follow"]),
+        build_after=int(chosen.get("build_after", 10_000)),
+    )
+    try:
+        yield index
+    finally:
+        await index.aclose()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(200):
+        while not await condition():  # noqa: ASYNC110 (what is waited for happens in another process)
+            await asyncio.sleep(0.02)
+
+
+async def gone(process: int) -> None:
+    """Returns once a process has ended."""
+
+    async def ended() -> bool:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)  # noqa: ASYNC222 (does not block)
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    await until(ended)
+
+
+async def built(index: EdgeIndex, fewer_than: int = 1) -> None:
+    """Returns once all points but a few are in a graph."""
+
+    async def settled() -> bool:
+        status = await index.status()
+        return not status.building and status.unbuilt < fewer_than
+
+    await until(settled)
+
+
+async def assert_same_as_exact(index: EdgeIndex, catalog: Catalog, made: Generation) -> None:
+    exact = ExactIndex()
+    await Applier(catalog, exact).catch_up()
+    assert await index.wait(await catalog.head(), timeout=60)
+    scope = Scope(tenant=made.tenant, generation=made.id, fingerprint=made.fingerprint.digest)
+    assert await index.count(scope) == await exact.count(scope)
+    for text in ("fox", "owl 3", "owl 7 title", "nothing"):
+        question = {"vector": vector(text), "text": text, "limit": 2000}
+        found, wanted = [scores(await each.search(scope, **question)) for each in (index, exact)]  # type: ignore[arg-type]
+        assert found.keys() == wanted.keys()
+        for chunk, (cosine, bm25) in wanted.items():
+            assert found[chunk] == pytest.approx((cosine, bm25), abs=1e-3)
+
+
+# --- one process for all ------------------------------------------------------------------------------------------
+
+
+async def test_concurrent_starters_share_one_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_AND_TELL, os.fspath(tmp_path), "0.5"]
+    starters = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(4)]
+    async with opened(tmp_path, linger=5) as index:
+        mine = (await index.status()).process
+        told = [(await starter.communicate())[0] for starter in starters]
+        assert {int(line) for line in told} == {mine}
+        os.kill(mine, signal.SIGTERM)
+
+
+async def test_it_leaves_after_its_last_client_even_one_that_was_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_AND_TELL, os.fspath(tmp_path), "60"]
+    other = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    process = int(await other.stdout.readline())
+    async with opened(tmp_path) as index:
+        assert (await index.status()).process == process
+        other.kill()
+        await other.wait()
+        await index.apply([], 5)
+    await asyncio.wait_for(gone(process), 30)
+    async with opened(tmp_path) as index:
+        assert await index.position() == 5
+        assert (await index.status()).process != process
+
+
+async def test_only_the_owner_can_reach_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.apply([one_document("a", "fox")], 1)
+        folder = tmp_path / "index"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        for name in ("edge.sock", "edge.log", "state.json", "lock"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
+
+
+async def test_a_folder_with_a_long_name_gets_a_socket_elsewhere(tmp_path: Path) -> None:
+    deep = tmp_path / ("long name " * 12)
+    async with opened(deep) as index:
+        await index.apply([one_document("a", "fox")], 1)
+        socket = Path((deep / "index" / "address").read_text())
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        process = (await index.status()).process
+    await asyncio.wait_for(gone(process), 30)
+    assert not socket.parent.exists()
+    async with opened(deep) as index:
+        assert await index.position() == 1
+
+
+async def test_a_process_of_another_version_makes_room_unless_it_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, linger=60) as index:
+        old = (await index.status()).process
+        with monkeypatch.context() as patch:
+            patch.setattr(launch, "__version__", "0.0.1")
+            async with opened(tmp_path) as other:
+                with pytest.raises(IndexUnavailable, match=str(old)):
+                    await other.position()
+    async with opened(tmp_path, "postgresql://another/database", follow=False) as index:
+        assert (await index.status()).process != old
+
+
+async def test_the_client_does_not_load_the_engine(tmp_path: Path) -> None:
+    code = "import sys, ragstone.index.edge.client; sys.exit('qdrant_edge' in sys.modules or 'psycopg' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await process.wait() == 0
+
+
+async def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(IndexUnavailable, match="file"):
+        EdgeIndex.open(tmp_path / "file", None)
+
+
+async def test_an_error_of_the_engine_comes_through(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        mine = one_document("a", "fox")
+        await index.apply([mine], 1)
+        with pytest.raises(IndexFailure, match="8"):
+            await index.search(scope_of(mine), vector=np.ones(3, dtype=np.float32), text=None, limit=1)
+        assert await index.count(scope_of(mine)) == 1
+
+
+# --- it follows the catalog ----------------------------------------------------------------------------------------
+
+
+async def test_it_follows_the_embedded_catalog(tmp_path: Path) -> None:
+    server = embedded.start(tmp_path)
+    catalog = await Catalog.open(server.url)
+    try:
+        _, made = await generation(catalog)
+        await catalog.publish(made, [version("a", ["fox", "owl"]), version("b", ["owl 3"])])
+        async with opened(tmp_path, follow=True) as index:
+            await assert_same_as_exact(index, catalog, made)
+            await catalog.publish(made, [version("a", ["fox fox"], "2"), version("c", ["owl 7"])])
+            await assert_same_as_exact(index, catalog, made)
+    finally:
+        await catalog.aclose()
+        server.stop()
+
+
+async def test_killed_again_and_again_while_it_applies_it_loses_nothing(
+    tmp_path: Path, catalog: Catalog, database_url: str
+) -> None:
+    collection, made = await generation(catalog)
+    async with opened(tmp_path, database_url, build_after=150) as index:
+        for turn in range(6):
+            for part in range(4):
+                names = range(part * 10, part * 10 + 10)
+                versions = [version(f"{n}", [f"owl {n}", f"fox {turn}", *["fox"] * turn], f"{turn}") for n in names]
+                await catalog.publish(made, versions)
+            await catalog.delete(collection, [f"{turn}"])
+            await asyncio.sleep(0.03 * turn)
+            os.kill((await index.status()).process, signal.SIGKILL)
+        await assert_same_as_exact(index, catalog, made)
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_deleted_folder_comes_back(
+    tmp_path: Path, catalog: Catalog, database_url: str, *, running: bool
+) -> None:
+    _, made = await generation(catalog)
+    await catalog.publish(made, [version(f"{n}", [f"owl {n}", "fox"]) for n in range(20)])
+    async with opened(tmp_path, database_url) as index:
+        await assert_same_as_exact(index, catalog, made)
+        process = (await index.status()).process
+        if not running:
+            await index.aclose()
+            await asyncio.wait_for(gone(process), 30)
+        shutil.rmtree(tmp_path / "index")
+        await asyncio.wait_for(gone(process), 30)
+        await assert_same_as_exact(index, catalog, made)
+        assert (tmp_path / "index" / "state.json").exists()
+
+
+@pytest.mark.parametrize("damaged", ["state.json", "shard-*/edge_config.json", "shard-*/segments"])
+async def test_a_damaged_folder_is_rebuilt(tmp_path: Path, catalog: Catalog, database_url: str, damaged: str) -> None:
+    _, made = await generation(catalog)
+    await catalog.publish(made, [version("a", ["fox", "owl"])])
+    async with opened(tmp_path, database_url) as index:
+        await assert_same_as_exact(index, catalog, made)
+        process = (await index.status()).process
+    await asyncio.wait_for(gone(process), 30)
+    for path in (tmp_path / "index").glob(damaged):
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.write_text("{")
+    async with opened(tmp_path, database_url) as index:
+        await assert_same_as_exact(index, catalog, made)
+
+
+async def test_a_catalog_made_anew_replaces_what_the_index_held(tmp_path: Path, database_url: str) -> None:
+    stale = replace(one_document("acme", "fox"), fingerprint=FINGERPRINT.digest, dimensions=8)
+    async with opened(tmp_path, database_url, follow=False) as index:
+        await index.apply([stale], 1000)
+        process = (await index.status()).process
+    await asyncio.wait_for(gone(process), 30)
+    catalog = await Catalog.open(database_url)
+    try:
+        _, made = await generation(catalog)
+        await catalog.publish(made, [version("a", ["owl"])])
+        async with opened(tmp_path, database_url) as index:
+            await until(lambda: _level(index, catalog))
+            await assert_same_as_exact(index, catalog, made)
+            assert (await index.status()).points == 1
+    finally:
+        await catalog.aclose()
+
+
+async def _level(index: EdgeIndex, catalog: Catalog) -> bool:
+    return await index.position() == await catalog.head()
+
+
+# --- graphs --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_graph_is_swapped_in_under_searches_and_writes(tmp_path: Path) -> None:
+    """Documents are added, replaced and deleted while their graph is being built; every search succeeds."""
+    exact = ExactIndex()
+    large = one_document("a", *(f"fox owl{n}" for n in range(600)))
+    small = [replace(large, document_id=one_document("a").document_id) for _ in range(8)]
+    async with opened(tmp_path, build_after=500) as index:
+        stop = asyncio.Event()
+        searching = asyncio.create_task(_search_until(index, scope_of(large), stop))
+        await asyncio.gather(index.apply([large], 1), exact.apply([large], 1))
+        for turn in range(40):
+            texts = ["fox newt", "lynx"][: turn % 3]
+            batch = [replace(small[turn % 8], points=one_document("a", *texts).points)]
+            await asyncio.gather(index.apply(batch, turn + 2), exact.apply(batch, turn + 2))
+        await built(index, fewer_than=500)
+        stop.set()
+        assert await searching > 0
+        found, wanted = [scores(await ask(each, scope_of(large), ALL)) for each in (index, exact)]
+        assert found.keys() == wanted.keys()
+        assert all(found[chunk] == pytest.approx(wanted[chunk], abs=1e-3) for chunk in wanted)
+        assert len(list((tmp_path / "index").glob("shard-*"))) == 1
+
+
+async def _search_until(index: EdgeIndex, scope: Scope, stop: asyncio.Event) -> int:
+    searches = 0
+    while not stop.is_set():
+        await ask(index, scope, ALL)
+        searches += 1
+        await asyncio.sleep(0)
+    return searches
+
+
+async def test_the_graph_finds_what_is_nearest(tmp_path: Path) -> None:
+    """20,000 clustered vectors in two scopes: recall@10 of each is at least .97."""
+    random = np.random.default_rng(7)
+    centres = random.standard_normal((200, 32))
+    vectors = centres[random.integers(0, 200, 20_000)] + 0.5 * random.standard_normal((20_000, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    shape = one_document("a", *[""] * 100)
+    scoped = [shape, one_document("a")]
+    members: list[list[int]] = [[], []]
+    async with opened(tmp_path, build_after=20_000) as index:
+        ids = []
+        for start in range(0, 20_000, 2_000):
+            batch = []
+            for block in range(start, start + 2_000, 100):
+                side = 0 if block % 400 else 1
+                points = [
+                    replace(p, vector=v)
+                    for p, v in zip(one_document("a", *[""] * 100).points, vectors[block : block + 100], strict=True)
+                ]
+                ids += [point.chunk_id for point in points]
+                members[side] += range(block, block + 100)
+                document = one_document("a").document_id
+                batch.append(replace(scoped[side], dimensions=32, document_id=document, points=tuple(points)))
+            await index.apply(batch, start + 1)
+        await built(index)
+        for side in (0, 1):
+            rows = np.array(members[side])
+            found = 0
+            for query in vectors[random.choice(rows, 50)] + 0.1 * random.standard_normal((50, 32)).astype(np.float32):
+                nearest = {ids[row] for row in rows[np.argsort(-(vectors[rows] @ query))[:10]]}
+                hits = await index.search(scope_of(scoped[side]), vector=query, text=None, limit=10)
+                found += len(nearest & {hit.chunk_id for hit in hits})
+            assert found / 500 >= 0.97
