@@ -21,7 +21,7 @@ FACTS = {
     "bread": ("Sourdough", "Wild yeast and lactic acid bacteria in the starter make the dough rise and taste sour."),
     "moon": ("Tides", "The pull of the moon raises the sea twice a day. " * 40),  # several chunks
 }
-QUESTIONS = {"q1": ("How do bees tell where food is?", "bees"), "q2": ("What makes seas rise and fall?", "moon")}
+QUESTIONS = {"q1": ("How do bees tell where food is?", "bees"), "q2": ("Why does the sea rise twice a day?", "moon")}
 
 
 @pytest.fixture(scope="module")

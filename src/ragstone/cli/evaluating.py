@@ -41,8 +41,8 @@ def evaluate(
     The data set is indexed with the present settings into a collection of its own, eval-DIR-…, so that a second run
     embeds nothing. Other settings make another collection: compare them as you like.
 
-    Examples: [bold]ragstone eval ./scifact[/bold], [bold]ragstone eval ./scifact --split train --limit 100[/bold],
-    [bold]RAGSTONE_CHUNKING_MAX_TOKENS=128 ragstone eval --json ./scifact | jq .runs.hybrid[/bold]
+    Examples: `ragstone eval ./scifact`, `ragstone eval ./scifact --split train --limit 100`,
+    `RAGSTONE_CHUNKING_MAX_TOKENS=128 ragstone eval --json ./scifact | jq .runs.hybrid`
     """
     from ragstone.evaluation.datasets import collection, read
 
