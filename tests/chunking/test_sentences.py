@@ -23,7 +23,11 @@ def test_offsets_count_characters_not_bytes() -> None:
     assert sentences("😀 Hé là. 𝒳 is next.") == ["😀 Hé là.", "𝒳 is next."]
 
 
-@given(st.text(st.sampled_from('ab.!? \n\r\t(“”")😀é。A1') | st.characters(codec="utf-8")))
+def test_blanks_that_are_not_ascii_are_blanks() -> None:
+    assert sentences("J.\u00a0Smith came.\u3000B\u3000.\u2009Then A\u2004\u205f. left.")[0] == "J.\u00a0Smith came."
+
+
+@given(st.text(st.sampled_from('ab.!? \n\r\t(“”")😀é。AJ1\u00a0\u3000') | st.characters(codec="utf-8")))
 def test_only_blanks_lie_between_sentences(text: str) -> None:
     end = 0
     for start, stop in sentence_spans(text):
