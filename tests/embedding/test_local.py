@@ -21,7 +21,7 @@ from ragstone.embedding.base import Lane
 from ragstone.embedding.files import folder_of
 from ragstone.embedding.local import LocalEmbedder
 from ragstone.embedding.model_list import LocalModel
-from ragstone.errors import FingerprintMismatch, ModelCorrupt, ModelMissing, SettingsError
+from ragstone.errors import FingerprintMismatch, ModelCorrupt, ModelMissing, ProviderError, SettingsError
 
 
 class TestLocalEmbedder(EmbedderContract):
@@ -143,11 +143,12 @@ async def test_prefixes_are_put_before_each_lane(model: LocalModel, folder: Path
 
 
 async def test_a_question_does_not_wait_for_documents(local: LocalEmbedder) -> None:
-    documents = asyncio.create_task(local.embed(["a passage about rivers and stones " * 20] * 60, "document"))
+    passages = ["a passage about rivers and stones " * 20] * 30
+    earlier, later = (asyncio.create_task(local.embed(passages, "document")) for _ in range(2))
     await asyncio.sleep(0)
     await local.embed(["which river?"], "query")
-    assert not documents.done()
-    await documents
+    assert not earlier.done()
+    await asyncio.gather(earlier, later)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities for single threads")
@@ -168,6 +169,13 @@ async def test_cancelled_work_is_dropped(local: LocalEmbedder) -> None:
     with pytest.raises(asyncio.CancelledError):
         await bulk
     async with asyncio.timeout(20):  # the dropped texts would take three times as long
+        assert len(await local.embed(["next"], "document")) == 1
+
+
+async def test_a_refused_text_drops_the_others(local: LocalEmbedder) -> None:
+    with pytest.raises(ProviderError):
+        await local.embed(["water " * 300, *["a passage about rivers and stones " * 20] * 2000], "document")
+    async with asyncio.timeout(20):
         assert len(await local.embed(["next"], "document")) == 1
 
 
