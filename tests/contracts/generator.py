@@ -33,7 +33,7 @@ def prompt_for(
     return build(question, passages, generator.count, PromptSettings(budget=budget), generator.context_window).prompt
 
 
-async def answer(generator: Generator, prompt: Prompt, max_tokens: int = 60) -> list[str]:
+async def answer(generator: Generator, prompt: Prompt, max_tokens: int = 24) -> list[str]:
     async with aclosing(generator.stream(prompt, max_tokens)) as pieces:
         return [piece async for piece in pieces]
 
@@ -58,17 +58,17 @@ class GeneratorContract:
         prompt = prompt_for(generator)
         short = "".join(await answer(generator, prompt, max_tokens=24))
         assert generator.count(short) <= max(3 * 24, generator.count(TEXTS[0]))
-        assert len(short) <= len("".join(await answer(generator, prompt, max_tokens=200)))
+        assert len(short) <= len("".join(await answer(generator, prompt, max_tokens=80)))
 
     async def test_closing_early_leaves_it_usable(self, generator: Generator) -> None:
         prompt = prompt_for(generator)
-        async with aclosing(generator.stream(prompt, 200)) as pieces:
+        async with aclosing(generator.stream(prompt, 80)) as pieces:
             assert await anext(pieces)
         assert await answer(generator, prompt)
 
     async def test_cancelling_the_reader_leaves_it_usable(self, generator: Generator) -> None:
         prompt = prompt_for(generator)
-        reader = asyncio.create_task(answer(generator, prompt, max_tokens=200))
+        reader = asyncio.create_task(answer(generator, prompt, max_tokens=80))
         await asyncio.sleep(0)
         reader.cancel()
         assert isinstance((await asyncio.gather(reader, return_exceptions=True))[0], list | asyncio.CancelledError)

@@ -19,7 +19,8 @@ def passage(number: int, text: str) -> Passage:
     )  # fmt: skip
 
 
-SOURCES = (passage(1, "Fire drills are held twice a year.[12] Ask Ada."), passage(2, "She said “now” and left."))
+SOURCES = (passage(1, "Fire drills are held twice a year.[12] Ask Ada."), passage(2, "She said “now” and left."),
+           passage(3, "Press ` twice."))  # fmt: skip
 
 
 def scan(pieces: Iterable[str]) -> list[CitationEvent]:
@@ -118,6 +119,10 @@ def test_a_citation_carries_the_quotation_before_it() -> None:
     assert [e.citation.quote for e in scan("“Ask Bob.” [1]") if isinstance(e, Cited)] == [None]
 
 
+def test_a_stray_backtick_in_a_quotation_does_not_hide_its_citation() -> None:
+    assert cited(scan("- “Press ` twice.” [3]\n- “Ask Ada.” [1]")) == [3, 1]
+
+
 def test_text_is_held_back_only_while_it_may_be_a_marker() -> None:
     scanner = CitationScanner(SOURCES)
     assert scanner.feed("Yes [") == [Text("Yes")]
@@ -126,13 +131,12 @@ def test_text_is_held_back_only_while_it_may_be_a_marker() -> None:
     assert scanner.feed(" [" + "1," * 30) == [Text(" [" + "1," * 30)]
 
 
-ANSWERS = st.lists(
-    st.sampled_from(
-        ["[1]", "[2]", "[9]", "[1, 9]", "[1;2]", "[0]", "[", "]", "(", "`", "```", "\n", " ", "word", "a", "x_y", ".b",
-         "“", "”", "Ask Ada.", "Fire drills are held twice a year.", "[12]", "1", ",", "é", "[" + " " * 39 + "1]"]
-    ),
-    max_size=30,
-).map("".join)  # fmt: skip
+PARTS = (
+    *("[1]", "[2]", "[9]", "[3]", "[1, 9]", "[1;2]", "[0]", "[12]", "[" + " " * 39 + "1]", "[", "]", "(", "1", ","),
+    *("`", "```", "\n", " ", "word", "a", "x_y", ".b", "é", "“", "”"),
+    *("Ask Ada.", "Fire drills are held twice a year.", "“Press ` twice.”"),
+)
+ANSWERS = st.lists(st.sampled_from(PARTS), max_size=30).map("".join)
 
 
 @given(ANSWERS, st.lists(st.integers(min_value=1, max_value=5), max_size=60))

@@ -124,6 +124,13 @@ def test_the_first_that_does_not_fit_is_cut_at_a_sentence_end() -> None:
     assert built(passage(1, "Short."), fuller, budget=400).cut, "one more sentence would not have fitted"
 
 
+def test_a_table_is_cut_between_rows() -> None:
+    rows = [f"| row {n} | value {n} |" for n in range(100)]
+    text = built(passage(1, "\n".join(rows)), budget=400).prompt.passages[0].text
+    assert text.startswith("| row 0 ")
+    assert any(text == "\n".join(rows[:n]).removesuffix(" |") for n in range(1, 100))
+
+
 def test_less_than_a_third_is_dropped_unless_it_is_the_best() -> None:
     long = passage(1, "This is a sentence of eight words, really. " * 400)
     assert built(passage(1, "Short."), long, budget=400).prompt.passages == (passage(1, "Short."),)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ragstone.errors import ProviderError, ProviderUnavailable, SettingsError
 from ragstone.models import Prompt
 from ragstone.settings import GenerationSettings
-from ragstone.tokens import TokenCounter, overestimate
+from ragstone.tokens import TokenCounter, byte_pairs, overestimate
 
 if TYPE_CHECKING:
     from openai import APIError, AsyncOpenAI, AsyncStream
@@ -107,14 +106,9 @@ def counter_for(model: str) -> TokenCounter:
     if encoding is None:
         return overestimate
     try:
-        with warnings.catch_warnings():  # it loads its tables by a way that Python means to drop
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from bpe_openai import get_encoding
+        return byte_pairs(encoding)
     except ImportError:
         return overestimate
-    encode = get_encoding(encoding).encode_ordinary
-    # The tokenizer refuses very long texts; those exceed any budget by either count.
-    return lambda text: len(encode(text)) if len(text) < 50_000 else overestimate(text)
 
 
 def _encoding_name(model: str) -> str | None:

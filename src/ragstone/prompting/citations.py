@@ -77,7 +77,8 @@ class CitationScanner:
             said = (self._said + text[: token.start()])[-_LOOK_BACK:]
             if token["run"] is None:
                 self._code = self._code_after(token)
-            elif not self._code and self._is_ours(said, token):
+            elif self._is_ours(said, token):
+                self._code = ""
                 marker, found = self._checked(said, token)
                 events += [Text(text[done : token.start()] + marker), *found]
                 done = token.end()
@@ -91,10 +92,15 @@ class CitationScanner:
         return "" if token["ticks"] == self._code else self._code or token["ticks"]
 
     def _is_ours(self, said: str, token: re.Match[str]) -> bool:
-        """Whether a run of markers was put there to cite."""
+        """Whether a run of markers was put there to cite.
+
+        After a quotation it always is: backticks in what is quoted need not come in pairs.
+        """
         glued = bool(said) and not token["blank"]
         if token["link"] or (glued and _is_index(said, token["run"])):
             return False
+        if self._code:
+            return any(_quote(said, passage.text) for passage in self._passages.values())
         start = said.rfind("“")
         in_quotation = start > said.rfind("”")
         return not (in_quotation and self._is_quoted(said[start + 1 :] + token[0]))

@@ -9,8 +9,8 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from ragstone.chunking.sentences import sentence_spans
 from ragstone.errors import PromptTooLong
+from ragstone.generation.statements import statements
 from ragstone.models import Message, Passage, Prompt
 from ragstone.prompting.fence import fenced, neutral
 from ragstone.settings import PromptSettings
@@ -40,10 +40,10 @@ def build(
 ) -> Built:
     """A prompt of at most `min(settings.budget, context_window - settings.answer_reserve)` tokens.
 
-    Passages come best first. The last ones go first; the first one that does not fit is cut at the end of a sentence
-    when a third of it fits, and the best passage is cut to whatever fits. Those kept are numbered anew from 1.
-    Raises PromptTooLong when the instructions and the question, or these and the best source's first sentence, exceed
-    the budget.
+    Passages come best first. The last ones go first; the first one that does not fit is cut at the end of a sentence,
+    list item, table row or line of code when a third of it fits, and the best passage is cut to whatever fits. Those
+    kept are numbered anew from 1. Raises PromptTooLong when the instructions and the question, or these and the best
+    source's first sentence, exceed the budget.
     """
     draft = _Draft(question=question, counter=counter, settings=settings, context_window=context_window)
     draft.require(())
@@ -86,8 +86,8 @@ class _Draft:
         return self.prompt(passages).tokens <= self.budget
 
     def cut(self, kept: Sequence[Passage], passage: Passage) -> Passage | None:
-        """As many of the passage's first sentences as fit after those kept, or None when that is too little."""
-        ends = [end for _, end in sentence_spans(passage.text)]
+        """As much of the passage's beginning as fits after those kept, or None when that is too little."""
+        ends = [statement.end for statement in statements(passage)]
         count = bisect_left(ends, True, key=lambda end: not self.fits([*kept, _until(passage, end)]))
         enough = count > 0 and (not kept or ends[count - 1] >= WORTH_CUTTING * len(passage.text))
         return _until(passage, ends[count - 1]) if enough else None
