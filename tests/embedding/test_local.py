@@ -131,9 +131,9 @@ async def test_precisions_have_fingerprints_of_their_own(model: LocalModel, fold
         await embedder.aclose()
 
 
-async def test_prefixes_are_put_before_each_lane(model: LocalModel, folder: Path, local: LocalEmbedder) -> None:
+async def test_prefixes_are_put_before_each_lane(model: LocalModel, copied: Path, local: LocalEmbedder) -> None:
     prefixed = replace(model, query_prefix="query: ", document_prefix="passage of text: ")
-    embedder = LocalEmbedder(model=prefixed, cache_dir=folder.parent, precision=local.precision, threads=1)
+    embedder = LocalEmbedder(model=prefixed, cache_dir=copied, precision=local.precision, threads=1)
     assert embedder.max_tokens == local.max_tokens - embedder.count("passage of text: ")
     prefixes: dict[Lane, str] = {"query": "query: ", "document": "passage of text: "}
     for lane, prefix in prefixes.items():
