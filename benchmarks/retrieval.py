@@ -19,7 +19,7 @@ from corpus import machine
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.errors import RagstoneError
 from ragstone.evaluation.datasets import Corpus, Dataset, collection, read
-from ragstone.evaluation.retrieval import Evaluator, figures
+from ragstone.evaluation.retrieval import Evaluator, Run, figures
 from ragstone.settings import RetrievalSettings, Settings, load
 
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -46,16 +46,15 @@ async def measure(settings: Settings, dataset: Dataset) -> None:
 
 
 async def compare(ragstone: Ragstone, dataset: Dataset) -> None:
-    scope = await ragstone.scope()
-    shown = set()
-    for name, retrieval in fusions():
-        evaluator = Evaluator(dataset=dataset, retriever=ragstone.retriever, scope=scope, settings=retrieval)
-        for run, ranked in (await evaluator.rankings(lambda: None)).items():
-            label = name if run == "hybrid" else run
-            if label not in shown:
-                shown.add(label)
-                measured = figures(ranked, dataset.judgements)
-                print(f"{label:20} {measured['ndcg@10']:7.4f}  {measured['recall@100']:10.4f}", flush=True)
+    scope, usual = await ragstone.scope(), ragstone.settings.retrieval
+    evaluator = Evaluator(dataset=dataset, retriever=ragstone.retriever, scope=scope, settings=usual)
+    found = {question: hits async for question, hits in evaluator.search(lambda: None)}
+    ways: list[tuple[str, Run, RetrievalSettings]] = [("bm25", "bm25", usual), ("dense", "dense", usual)]
+    ways += [(name, "hybrid", settings) for name, settings in fusions()]
+    for name, run, settings in ways:
+        rankings = {question: evaluator.ranked(hits, run, settings) for question, hits in found.items()}
+        measured = figures(rankings, dataset.judgements)
+        print(f"{name:20} {measured['ndcg@10']:7.4f}  {measured['recall@100']:10.4f}", flush=True)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal, TypeAlias
@@ -71,20 +71,31 @@ class Evaluator:
         )
 
     async def rankings(self, progress: Progress) -> dict[Run, Rankings]:
-        """Every document found, by each kind of search. A document scores what the best of its chunks does.
+        """Every document found, by each kind of search; no threshold applies."""
+        found: dict[Run, dict[str, list[str]]] = {run: {} for run in RUNS}
+        async for key, hits in self.search(progress):
+            for run in RUNS:
+                found[run][key] = self.ranked(hits, run, self.settings)
+        return dict(found)
 
-        No threshold applies, and one search serves all runs: its hits carry both scores.
-        """
+    async def search(self, progress: Progress) -> AsyncIterator[tuple[str, list[Hit]]]:
+        """Each question with hits that carry both scores: one search serves all runs."""
         questions = self.dataset.questions
         vectors = await self.retriever.embedder.embed(list(questions.values()), "query")
-        found: dict[Run, dict[str, list[str]]] = {run: {} for run in RUNS}
         for (key, question), vector in zip(questions.items(), vectors, strict=True):
             hits = await self.retriever.index.search(self.scope, vector=vector, text=question, limit=DEPTH)
             await self._learn([hit.chunk_id for hit in hits])
-            for run in RUNS:
-                found[run][key] = self._documents_by(chunk_scores(hits, run, self.settings, DEPTH))
+            yield key, hits
             progress()
-        return dict(found)
+
+    def ranked(self, hits: Sequence[Hit], run: Run, settings: RetrievalSettings) -> list[str]:
+        """The documents of these hits, best first. A document scores what the best of its chunks does."""
+        best: dict[str, float] = {}
+        for chunk, score in chunk_scores(hits, run, settings, DEPTH).items():
+            document = self._documents.get(chunk)
+            if document is not None:
+                best[document] = max(score, best.get(document, score))
+        return ranking(best)
 
     async def latency(self, progress: Progress) -> dict[str, dict[str, float]]:
         """What retrieval takes as users have it, one question after another: per stage, and `total`."""
@@ -109,14 +120,6 @@ class Evaluator:
             corpus = Corpus(self.dataset)
             stored = await self.retriever.reader.chunks(self.scope.generation, self.scope.tenant, new)
             self._documents.update((chunk, corpus.key(found.uri)) for chunk, found in stored.items())
-
-    def _documents_by(self, scores: Mapping[UUID, float]) -> list[str]:
-        best: dict[str, float] = {}
-        for chunk, score in scores.items():
-            document = self._documents.get(chunk)
-            if document is not None:
-                best[document] = max(score, best.get(document, score))
-        return ranking(best)
 
 
 def chunk_scores(hits: Sequence[Hit], run: Run, settings: RetrievalSettings, limit: int) -> dict[UUID, float]:
