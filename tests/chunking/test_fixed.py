@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from contracts.chunker import ChunkerContract, words
+from itertools import pairwise
+
+from contracts.chunker import ChunkerContract, more_than_its_parts, uncovered, words
 from ragstone.chunking.base import Chunker
 from ragstone.chunking.fixed import Fixed
 from ragstone.parsing.parse import parse
@@ -24,3 +26,10 @@ def test_a_window_is_named_after_the_section_it_starts_in() -> None:
     text = "# One\n\n" + "a " * 30 + "\n\n# Two\n\n" + "b " * 30
     chunks = Fixed(words, 30, 0, prefix=True).chunk(parse(text.encode(), "a.md"))
     assert [chunk.prefix for chunk in chunks] == ["", "One\n", "One > Two\n"]
+
+
+def test_an_overlap_that_leaves_no_room_for_anything_new_is_given_up() -> None:
+    document = parse(b"```python\n```\n\n```python\n```", "a.md")
+    chunks = Fixed(more_than_its_parts, 16, 0.49, prefix=False).chunk(document)
+    assert all(before.end < after.end for before, after in pairwise(chunks))
+    assert not uncovered(document, chunks)

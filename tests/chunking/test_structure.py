@@ -9,7 +9,8 @@ from contracts.chunker import ADDITIVE, LIMITS, MARKDOWN, OVERLAPS, ChunkerContr
 from ragstone.chunking.base import Chunker
 from ragstone.chunking.sentences import sentence_spans
 from ragstone.chunking.structure import Structure
-from ragstone.models import Chunk, Document
+from ragstone.models import Block, Chunk, Document
+from ragstone.parsing.outline import Heading, sections
 from ragstone.parsing.parse import parse
 from ragstone.tokens import TokenCounter
 
@@ -59,12 +60,12 @@ def test_no_fence_row_or_sentence_is_cut_that_fits(text: str, counter: str, limi
 @given(MARKDOWN, st.integers(60, 400))
 def test_no_heading_is_left_behind_by_its_text(text: str, limit: int) -> None:
     document = parse(text.encode(), "a.md")
-    sections = {section.start: document.text[section.start : section.end] for section in document.sections}
+    wholes = {section.start: document.text[section.start : section.end] for section in document.sections}
     for found in Structure(characters, limit, 0.15, True).chunk(document):
         inside = [block for block in document.blocks if found.start <= block.start < found.end]
         heading = document.text[inside[-1].start : inside[-1].end] if inside and inside[-1].kind == "heading" else ""
         if heading and found.text.endswith(heading) and len(heading) < limit // 6:
-            assert sections[inside[-1].start].strip() == heading
+            assert wholes[inside[-1].start].strip() == heading
 
 
 def test_each_section_has_its_own_chunk_with_the_headings_above_in_front() -> None:
@@ -111,6 +112,17 @@ def test_a_bare_heading_goes_with_what_follows() -> None:
     assert [c.text.split("\n")[0] for c in chunk(text)] == ["# Guide"]
 
 
+def test_a_heading_does_not_end_a_chunk_that_has_room_for_nothing_more() -> None:
+    text = f"# Guide\n\nTiny.\n\n## Leave\n\n{sentence('leave', 57)}"
+    assert [c.text.split("\n")[-1][:5] for c in chunk(text)] == ["Tiny.", "Leave"]
+
+
+def test_a_paragraph_that_leaves_no_room_for_its_heading_is_cut() -> None:
+    first, second = chunk("# Guide\n\n" + " ".join([sentence("ant", 29), sentence("bee", 30)]))
+    assert first.text == "# Guide\n\n" + sentence("ant", 29)
+    assert second.text == sentence("bee", 30)
+
+
 def test_whole_sentences_are_repeated() -> None:
     text = "# Guide\n\n" + " ".join(sentence(word) for word in ("ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen"))
     first, second, *_ = chunk(text, 50, 0.3)
@@ -125,6 +137,13 @@ def test_code_is_not_repeated_in_part() -> None:
     assert [c.text.count("line 4 of code") for c in chunks] == [1, 0]
 
 
+def test_code_that_had_to_be_cut_is_not_repeated() -> None:
+    code = "```\n" + "\n".join(f"line {n} of code" for n in range(40)) + "\n```"
+    chunks = chunk(f"# Guide\n\n{code}\n\n{sentence('b', 20)}", 30, 0.4)
+    text = "\n".join(c.text for c in chunks)
+    assert [text.count(f"line {n} of code") for n in range(40)] == [1] * 40
+
+
 def test_a_table_too_large_is_cut_between_rows() -> None:
     rows = "\n".join(f"| cell {n} | cell {n} |" for n in range(30))
     chunks = chunk(f"# Guide\n\n| a | b |\n| --- | --- |\n{rows}", 60)
@@ -136,6 +155,17 @@ def test_a_list_is_cut_between_its_items() -> None:
     items = "\n".join(f"- {sentence(f'item{n}', 12)}" for n in range(10))
     chunks = chunk(f"# Guide\n\n{items}", 60)
     assert all(c.text.startswith(("- Item", "#")) for c in chunks)
+
+
+def test_a_section_without_a_heading_in_the_text_is_named() -> None:
+    document = Document(
+        title="Report",
+        media_type="application/pdf",
+        text="one two three",
+        sections=sections("one two three", [Heading(level=1, title="Summary", start=0)]),
+        blocks=(Block(kind="paragraph", start=0, end=13),),
+    )
+    assert [c.prefix for c in Structure(words, 16, 0, True).chunk(document)] == ["Report > Summary\n"]
 
 
 def test_pages_are_those_of_the_text() -> None:

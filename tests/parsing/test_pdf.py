@@ -54,6 +54,20 @@ def test_running_headers_and_page_numbers_are_dropped(manual: Document) -> None:
     assert "Page 2" not in manual.text
 
 
+def test_bare_page_numbers_are_dropped_but_not_all_that_a_short_page_has() -> None:
+    def write(made: FPDF) -> None:
+        for number in ("1", "2"):
+            page(f"Five lines\nstand\non\nthis\npage\n{number}")(made)
+
+    assert parse(pdf(write), "a.pdf").text == "\n\n".join(["Five lines\nstand\non\nthis\npage"] * 2)
+
+    def write_short(made: FPDF) -> None:
+        for _ in range(4):
+            page("The same slide")(made)
+
+    assert parse(pdf(write_short), "a.pdf").text == "\n\n".join(["The same slide"] * 4)
+
+
 def test_the_title_is_in_the_metadata_or_the_largest_line(manual: Document) -> None:
     assert manual.title == "Field work safety"
 

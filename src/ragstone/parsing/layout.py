@@ -22,7 +22,6 @@ EDGE = 2
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
 _NOT_WORD = re.compile(r"\W+")
 _LABEL = re.compile(r"\s*(?:(?:chapter|section|part)\s+)?(?:\d+|[ivxlc]+)(?:\.\d+)*[.:)]?\s+", re.IGNORECASE)
-_HYPHENATED = re.compile(r"[^\W\d_]-$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ class _Written:
 
 
 def layout(pages: Sequence[Page], bookmarks: Sequence[Bookmark]) -> Layout:
-    """Lines stay lines; paragraphs stand apart by a blank line, words divided at line ends are whole again."""
+    """Lines stay lines; paragraphs stand apart by a blank line."""
     body = _without_running_lines(pages)
     lines, page_starts = _write(body)
     headings = _headings(lines, page_starts, bookmarks)
@@ -132,7 +131,7 @@ def _text(lines: Sequence[_Written]) -> str:
 
 
 def _paragraphed(page: Page) -> Iterator[tuple[Line, bool]]:
-    """Lines with whether a paragraph begins there; pieces of one line joined, divided words mended."""
+    """Lines with whether a paragraph begins there; pieces of one line joined."""
     gaps = [above.last_y - below.y for above, below in pairwise(page) if above.last_y > below.y]
     usual = median(gaps) if gaps else 0.0
     before: Line | None = None
@@ -142,10 +141,6 @@ def _paragraphed(page: Page) -> Iterator[tuple[Line, bool]]:
             before = line
         elif _same_line(before, line):
             before = replace(before, text=f"{before.text} {line.text}", last_y=line.last_y)
-        elif _HYPHENATED.search(before.text) and line.text[0].islower():
-            head, _, rest = line.text.partition(" ")
-            yield replace(before, text=before.text[:-1] + head), opens
-            before, opens = replace(line, text=rest), False
         else:
             yield before, opens
             before, opens = line, _opens_paragraph(before, line, usual)
