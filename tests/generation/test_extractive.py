@@ -83,16 +83,41 @@ async def test_the_best_statement_comes_first(question: str, number: int, quote:
     assert await first(question, LEAVE, SICK, NOTICE, WIFI) == (number, quote)
 
 
-async def test_a_statement_is_found_by_the_sentence_before_it() -> None:
-    text = "The parking permit comes from the front desk. It costs ten euros a month. Bicycles need none. Cars do."
-    cited = await quotations(words_only(), "What does a parking permit cost a month?", passage(1, text))
-    assert "It costs ten euros a month." in [citation.quote for citation in cited]
+async def test_the_sentence_before_a_statement_says_what_it_is_about() -> None:
+    text = "A locker costs two euros. The parking permit is blue. It costs ten euros."
+    cited = await quotations(words_only(), "What does the parking permit cost?", passage(1, text))
+    assert [citation.quote for citation in cited] == ["The parking permit is blue.", "It costs ten euros."]
+
+
+async def test_of_equals_the_one_that_retrieval_put_first_is_quoted_first() -> None:
+    assert await first("Where is the lift?", "The lift is in the north wing.", "The lift is in the south wing.") == (
+        1,
+        "The lift is in the north wing.",
+    )
+    texts = [
+        "Stairs are everywhere. So are doors.",
+        "The lift is in the south wing. Use it.",
+        "A lift is in the annex.",
+    ]
+    assert await first("Where is the lift?", *texts) == (2, "The lift is in the south wing.")
+
+
+async def test_what_is_far_below_the_best_is_left_out() -> None:
+    text = "The lift key for visitors is at the front desk. The lift is old. Doors shut at six."
+    cited = await quotations(words_only(), "Where is the lift key for visitors?", passage(1, text))
+    assert [citation.quote for citation in cited] == ["The lift key for visitors is at the front desk."]
+
+
+async def test_a_limit_leaves_out_quotations_not_parts_of_one() -> None:
+    text = " ".join(f"Leave form {letter} is for parental leave of employees." for letter in "ABC")
+    generator = words_only()
+    prompt = prompt_for(generator, "Which form is for parental leave?", (text,))
+    quoted = [len(await answer(generator, prompt, max_tokens)) - 1 for max_tokens in (1, 25, 40, 1000)]
+    assert quoted == [1, 1, 2, 3]
 
 
 async def test_what_only_repeats_the_question_is_not_quoted() -> None:
-    text = (
-        "How long is the parental leave? Parental leave, how long?\n\nParental leave.\n\nIt is sixteen weeks of leave."
-    )
+    text = "How long is paid parental leave? Parental leave.\n\nIt is sixteen weeks of leave."
     cited = await quotations(words_only(), "How long is the parental leave?", passage(1, text))
     assert [citation.quote for citation in cited] == ["It is sixteen weeks of leave."]
 

@@ -22,7 +22,7 @@ _RANK = 0.2  # for standing in the passage that retrieval put first; half of it 
 _SHORTLIST = 12  # statements compared by embedding: the best by words
 _ENOUGH = 0.9  # support from which something is quoted
 _ENOUGH_BY_WORDS = 0.35  # … when there are no embeddings to add to it
-_NEAR_BEST = 0.75  # share of the best support that a second and third quotation need
+_NEAR_BEST = 0.6  # share of the best support that a second and third quotation need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
