@@ -67,6 +67,13 @@ def test_rows_need_no_outer_pipes() -> None:
     assert texts("high | 37.28 | 19.35\nlow | 12.10 | 9.80") == ["high | 37.28 | 19.35", "low | 12.10 | 9.80"]
 
 
+def test_what_has_no_end_comes_in_parts() -> None:
+    parts = texts("word " * 400 + "x" * 1500)
+    assert " ".join(parts[:-3]) == ("word " * 400).strip()
+    assert "".join(parts[-3:]) == "x" * 1500
+    assert all(len(part) <= 600 for part in parts)
+
+
 LINES = st.lists(
     st.sampled_from(
         ["# H", "---", "| a | b |", "|--|--|", "- item one. two", "```", "Text. More", " code()", "", "1) x"]

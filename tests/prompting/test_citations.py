@@ -20,7 +20,7 @@ def passage(number: int, text: str) -> Passage:
 
 
 SOURCES = (passage(1, "Fire drills are held twice a year.[12] Ask Ada."), passage(2, "She said “now” and left."),
-           passage(3, "Press ` twice."))  # fmt: skip
+           passage(3, "Press ` twice. He said “yes” to it [2] then."))  # fmt: skip
 
 
 def scan(pieces: Iterable[str]) -> list[CitationEvent]:
@@ -109,6 +109,7 @@ def test_a_marker_inside_a_quotation_of_the_source_is_the_sources_own() -> None:
     answer = "“Fire drills are held twice a year.[12] Ask Ada.” [1]"
     events = scan(answer)
     assert (shown(events), cited(events), unknown(events)) == (answer, [1], [])
+    assert cited(scan("“He said “yes” to it [2] then.” [3]")) == [3]
     assert unknown(scan("“Not in the source.[12]” [1]")) == [12]
 
 
@@ -134,7 +135,7 @@ def test_text_is_held_back_only_while_it_may_be_a_marker() -> None:
 PARTS = (
     *("[1]", "[2]", "[9]", "[3]", "[1, 9]", "[1;2]", "[0]", "[12]", "[" + " " * 39 + "1]", "[", "]", "(", "1", ","),
     *("`", "```", "\n", " ", "word", "a", "x_y", ".b", "é", "“", "”"),
-    *("Ask Ada.", "Fire drills are held twice a year.", "“Press ` twice.”"),
+    *("Ask Ada.", "Fire drills are held twice a year.", "“Press ` twice.”", "He said “yes” to it [2] then."),
 )
 ANSWERS = st.lists(st.sampled_from(PARTS), max_size=30).map("".join)
 

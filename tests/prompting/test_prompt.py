@@ -144,7 +144,7 @@ def test_no_room_is_an_error_that_says_what_takes_it() -> None:
         built(passage(1, "Text."), question="why " * 5000)
     assert "prompt.budget" in error.value.hint
     with pytest.raises(PromptTooLong, match="best source"):
-        built(passage(1, "endless " * 5000))
+        built(passage(1, "endless " * 5000), budget=200)
     with pytest.raises(PromptTooLong):
         build("Q", [], words, SETTINGS, context_window=SETTINGS.answer_reserve)
 

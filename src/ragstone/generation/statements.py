@@ -22,6 +22,7 @@ _UNDERLINE = re.compile(r"\s{0,3}(=+|-+)\s*$")
 _ROW = re.compile(r"\s*(?=\||.*\S \| )\|?\s*(\S.*?)[\s|]*$")
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦>]|\(?\d{1,3}[.)])\s+(\S.*?)\s*$")
 _PROSE = re.compile(r"\s*(\S.*?)\s*$")
+_PART = re.compile(r"\S(?:.{0,598}\S)?(?!\S)|\S{1,600}", re.DOTALL)  # what is longer is quoted in parts, cut at blanks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def statements(passage: Passage) -> list[Statement]:
     """In reading order. Headings, rules and Markdown markers are left out by where a statement starts and ends."""
     found: list[Statement] = []
     heading, header, before = "", "", ""
-    for kind, start, end in _pieces(passage):
+    for kind, start, end in _parts(passage):
         text = passage.text[start:end]
         if kind == "heading":
             heading, header, before = text, "", ""
@@ -55,6 +56,12 @@ def statements(passage: Passage) -> list[Statement]:
             found.append(Statement(passage=passage, start=start, end=end, heading=about, before=before))
             before = text
     return found
+
+
+def _parts(passage: Passage) -> Iterator[Piece]:
+    for kind, start, end in _pieces(passage):
+        for part in _PART.finditer(passage.text, start, end):
+            yield kind, part.start(), part.end()
 
 
 def _pieces(passage: Passage) -> Iterator[Piece]:

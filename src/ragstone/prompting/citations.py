@@ -101,12 +101,12 @@ class CitationScanner:
             return False
         if self._code:
             return any(_quote(said, passage.text) for passage in self._passages.values())
-        start = said.rfind("“")
-        in_quotation = start > said.rfind("”")
-        return not (in_quotation and self._is_quoted(said[start + 1 :] + token[0]))
+        return not self._is_quoted(said, token[0])
 
-    def _is_quoted(self, text: str) -> bool:
-        return any(text in passage.text for passage in self._passages.values())
+    def _is_quoted(self, said: str, marker: str) -> bool:
+        """Whether a source has the marker too, after the same words since a quotation was opened."""
+        quoted = [said[opened.end() :] + marker for opened in re.finditer("“", said)]
+        return any(text in passage.text for text in quoted for passage in self._passages.values())
 
     def _checked(self, said: str, token: re.Match[str]) -> tuple[str, list[Cited | Unknown]]:
         """The marker as it may stand in the answer, and what was found in it."""

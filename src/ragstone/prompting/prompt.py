@@ -43,7 +43,7 @@ def build(
     Passages come best first. The last ones go first; the first one that does not fit is cut at the end of a sentence,
     list item, table row or line of code when a third of it fits, and the best passage is cut to whatever fits. Those
     kept are numbered anew from 1. Raises PromptTooLong when the instructions and the question, or these and the best
-    source's first sentence, exceed the budget.
+    source's first sentence, exceed the budget. (A sentence of more than 600 characters counts as several.)
     """
     draft = _Draft(question=question, counter=counter, settings=settings, context_window=context_window)
     draft.require(())
