@@ -20,7 +20,7 @@ from ragstone.index.edge.local import LocalIndex
 
 logger = logging.getLogger(__name__)
 
-FIRST_CLIENT = 10.0  # seconds that a new process waits for whoever started it
+FIRST_CLIENT = 10.0  # seconds that a new process stays at least if nobody comes
 WATCH = 0.25  # seconds between looks at the folder and at the time
 
 
@@ -59,7 +59,8 @@ class Server:
         self._index = index
         self._builder = builder
         self._connections: set[asyncio.StreamWriter] = set()
-        self._idle_since: float | None = None
+        # A new process waits a little longer, for whoever started it.
+        self._idle_since = asyncio.get_running_loop().time() + max(0.0, FIRST_CLIENT - settings.linger)
         self._answers: dict[str, Callable[[wire.Header, bytes], Awaitable[wire.Frame]]] = {
             "search": self._search,
             "count": self._count,
@@ -72,16 +73,15 @@ class Server:
     async def stay(self, ownership: Ownership) -> None:
         """Returns when it is time to go."""
         loop = asyncio.get_running_loop()
-        self._idle_since = loop.time() + max(0.0, FIRST_CLIENT - self._settings.linger)
         while not self.leaving.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.leaving.wait(), WATCH)
             if not ownership.valid():
                 logger.warning("the index folder was deleted: leaving")
                 return
-            if self._connections or self._builder.building:
+            if self._builder.building:
                 self._idle_since = loop.time()
-            elif loop.time() - self._idle_since >= self._settings.linger:
+            if not self._connections and loop.time() - self._idle_since >= self._settings.linger:
                 return
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,7 +94,9 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._connections.discard(writer)
+            if writer in self._connections:
+                self._connections.remove(writer)
+                self._idle_since = asyncio.get_running_loop().time()
             writer.close()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

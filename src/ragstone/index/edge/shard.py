@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -192,7 +193,7 @@ def _within(scope: str) -> qdrant.FieldCondition:
 
 
 def _scores(found: Sequence[qdrant.ScoredPoint]) -> Scores:
-    return {UUID(str(point.id)) if not isinstance(point.id, UUID) else point.id: point.score for point in found}
+    return {cast(UUID, point.id): point.score for point in found}  # every id is one that `upsert` gave
 
 
 def _config(dimensions: int) -> qdrant.EdgeConfig:

@@ -40,7 +40,7 @@ class Space:
     """What state.json says of one vector space."""
 
     folder: str
-    changed: int = 0  # points written and documents replaced since the graph was built
+    changed: int = 0  # points written and documents deleted since the graph was built
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Store:
         for (name, scope), group in removals.items():
             kept = [point.chunk_id for replacement in group for point in replacement.points]
             self.shards[name].remove(scope, [replacement.document_id for replacement in group], kept)
-            self.state.spaces[name].changed += len(kept) + len(group)
+            self.state.spaces[name].changed += len(kept) + sum(not replacement.points for replacement in group)
             yield
 
     def commit(self, position: int) -> None:

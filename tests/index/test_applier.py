@@ -1,0 +1,170 @@
+"""The applier brings an index to where the change log is, whatever happened to either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.material import generation, vector, version
+from contracts.index import Question, ask, one_document, scope_of, scores
+from ragstone.catalog.catalog import Catalog
+from ragstone.errors import CatalogUnavailable
+from ragstone.index.applier import Applier
+from ragstone.index.exact import ExactIndex
+from ragstone.models import Replacement, Scope
+
+ALL = Question((1,) * 8, ("fox",), 1000)
+SCOPED = one_document("a")
+
+
+class MemoryLog:
+    """A change log in memory. `faults` are raised by the next calls; `calls` counts all of them."""
+
+    def __init__(self) -> None:
+        self.entries: list[Replacement] = []
+        self.faults: list[Exception] = []
+        self.calls = 0
+        self._moved = asyncio.Condition()
+
+    async def append(self, *entries: Replacement) -> None:
+        async with self._moved:
+            self.entries += entries
+            self._moved.notify_all()
+
+    async def head(self) -> int:
+        self._count()
+        return len(self.entries)
+
+    async def replacements(self, after: int, limit: int) -> tuple[list[Replacement], int]:
+        self._count()
+        changed = self.entries[after : after + limit]
+        newest = {entry.document_id: entry for entry in self.entries}
+        return [newest[entry.document_id] for entry in changed], after + len(changed)
+
+    async def changed(self, after: int, timeout: float) -> bool:
+        self._count()
+        async with self._moved:
+            await self._moved.wait_for(lambda: len(self.entries) > after)
+        return True
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+
+
+class NamedLog(MemoryLog):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    async def identity(self) -> str:
+        return self.name
+
+
+class LyingLog(MemoryLog):
+    """Announces changes that cannot be read."""
+
+    async def changed(self, after: int, timeout: float) -> bool:
+        self._count()
+        return True
+
+
+def state(document: int, *texts: str) -> Replacement:
+    return replace(SCOPED, document_id=UUID(int=document + 1), points=one_document("a", *texts).points)
+
+
+async def contents(index: ExactIndex) -> dict[UUID, tuple[float, float]]:
+    return scores(await ask(index, scope_of(SCOPED), ALL))
+
+
+@given(
+    history=st.lists(st.tuples(st.integers(0, 4), st.lists(st.sampled_from(["fox", "owl"]), max_size=2)), max_size=20),
+    batch=st.integers(1, 5),
+    stops=st.sets(st.integers(0, 20)),
+)
+@settings(max_examples=40, deadline=None)
+async def test_any_history_in_any_portions_gives_the_newest_states(
+    history: Sequence[tuple[int, list[str]]], batch: int, stops: set[int]
+) -> None:
+    log, index = MemoryLog(), ExactIndex()
+    for number, (document, texts) in enumerate(history):
+        await log.append(state(document, *texts))
+        if number in stops:
+            await Applier(log, index, batch=batch).catch_up()
+    assert await Applier(log, index, batch=batch).catch_up() == len(history) == await index.position()
+    whole = ExactIndex()
+    await whole.apply(list({entry.document_id: entry for entry in log.entries}.values()), len(history))
+    assert await contents(index) == await contents(whole)
+
+
+async def test_it_follows_until_cancelled() -> None:
+    log, index = MemoryLog(), ExactIndex()
+    running = asyncio.create_task(Applier(log, index).run())
+    for number in range(5):
+        await log.append(state(number, "fox"))
+        assert await index.wait(number + 1, timeout=10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await index.count(scope_of(SCOPED)) == 5
+
+
+@pytest.mark.parametrize("fault", [CatalogUnavailable("away"), ConnectionResetError("reset")])
+async def test_it_goes_on_after_errors(fault: Exception) -> None:
+    log, index = MemoryLog(), ExactIndex()
+    log.faults = [fault, fault]
+    await log.append(state(0, "fox"))
+    running = asyncio.create_task(Applier(log, index).run())
+    assert await index.wait(1, timeout=20)
+    running.cancel()
+
+
+@pytest.mark.parametrize("log", [MemoryLog(), LyingLog()])
+async def test_it_never_spins(log: MemoryLog) -> None:
+    if not isinstance(log, LyingLog):
+        log.faults = [CatalogUnavailable("away")] * 1000
+    running = asyncio.create_task(Applier(log, ExactIndex()).run())
+    await asyncio.sleep(0.6)
+    running.cancel()
+    assert 0 < log.calls < 30
+
+
+async def test_an_index_ahead_of_the_catalog_is_rebuilt() -> None:
+    index, log = ExactIndex(), MemoryLog()
+    await index.apply([state(9, "fox")], 7)
+    await log.append(state(0, "fox", "owl"))
+    assert await Applier(log, index).catch_up() == 1
+    assert await index.count(scope_of(SCOPED)) == 2
+
+
+async def test_an_index_of_another_catalog_is_rebuilt() -> None:
+    index, first, second = ExactIndex(), NamedLog("first"), NamedLog("second")
+    await first.append(state(0, "fox"), state(1, "fox"))
+    await second.append(state(2, "owl"), state(3, "owl"), state(4, "owl"))
+    assert await Applier(first, index).catch_up() == 2
+    assert await Applier(second, index).catch_up() == 3
+    assert await index.count(scope_of(SCOPED)) == 3
+    assert await index.source() == "second"
+
+
+async def test_the_real_catalog_is_followed(catalog: Catalog) -> None:
+    collection, made = await generation(catalog)
+    index = ExactIndex()
+    running = asyncio.create_task(Applier(catalog, index, batch=2).run())
+    scope = Scope(tenant=made.tenant, generation=made.id, fingerprint=made.fingerprint.digest)
+    await catalog.publish(made, [version(f"{n}", ["fox", f"owl {n}"]) for n in range(7)])
+    await catalog.publish(made, [version("3", ["newt"], "2")])
+    assert await index.wait(await catalog.delete(collection, ["5", "6"]), timeout=20)
+    assert await index.count(scope) == 2 * 4 + 1
+    (hit,) = await index.search(scope, vector=None, text="newts", limit=10)
+    assert [chunk.text for chunk in (await catalog.chunks(made.id, made.tenant, [hit.chunk_id])).values()] == ["newt"]
+    (nearest,) = await index.search(scope, vector=vector("Title\n\nowl 2"), text=None, limit=1)
+    assert nearest.cosine == pytest.approx(1)
+    running.cancel()
