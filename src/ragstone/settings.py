@@ -52,8 +52,8 @@ class EmbeddingSettings(Section):
     threads: int = Field(default=0, ge=0, description="local models: threads for bulk embedding; 0 is one a core")
     base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
     api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
-    dimensions: int | None = Field(default=None, ge=1, description="openai: vector size to ask for")
-    max_tokens: int | None = Field(default=None, ge=16, description="openai: token limit of one text")
+    dimensions: int | None = Field(default=None, ge=1, description="openai: vector size; needed for unlisted models")
+    max_tokens: int | None = Field(default=None, ge=16, description="openai: token limit of a text; needed for unlisted models")
     batch_size: int = Field(default=64, ge=1, le=2048, description="openai: texts a request")
 
 

@@ -48,6 +48,8 @@ def reindex(context: typer.Context, json: Json = False) -> None:
     """Build the collection anew with the present settings, beside the serving one, then switch to it.
 
     Needed after a change of model or chunking. Questions are answered from the old generation meanwhile.
+
+    Example: `RAGSTONE_CHUNKING_MAX_TOKENS=128 ragstone reindex`
     """
     settings = settings_of(context)
     ensure_model(settings)
