@@ -34,6 +34,13 @@ def test_tables_are_rows() -> None:
     ]
 
 
+def test_a_table_in_a_table_is_written_once() -> None:
+    inner = "<table><tr><td>b</td><td>c</td></tr></table>"
+    document = parse(page(f"<table><tr><td>a</td><td>{inner}</td></tr><tr><td>d</td></tr></table>"), "a.html")
+    assert sorted(document.text.replace("|", " ").split()) == ["a", "b", "c", "d"]
+    assert [block.kind for block in document.blocks] == ["table"] * len(document.blocks)
+
+
 def test_code_stays_verbatim_and_lists_keep_their_marks() -> None:
     code = "def f(x):\n    if x &lt; 3:\n\n        return 1\n"
     listed = (

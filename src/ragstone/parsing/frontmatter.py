@@ -9,8 +9,11 @@ from typing import Any
 
 from ragstone.models import Metadata
 
-LONGEST = 64 * 1024
+LONGEST = 16 * 1024
 """Characters; longer front matter is somebody's text."""
+
+MOST_BRACKETS = 500
+"""The YAML scanner's time grows with the square of their depth."""
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
 
@@ -27,6 +30,8 @@ def split(text: str) -> tuple[Metadata, str]:
 def _read(source: str) -> dict[str, Any] | None:
     import yaml
 
+    if source.count("[") + source.count("{") > MOST_BRACKETS:
+        return None
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(source)):
             return None  # an alias can stand for ever more text

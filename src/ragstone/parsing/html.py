@@ -200,7 +200,9 @@ def _own_text(item: HtmlElement) -> str:
 
 
 def _rows(table: HtmlElement) -> Iterator[str]:
+    """One line a row; a table in a cell is the cell's text."""
     for row in table.iter("row", "tr"):
-        cells = [" ".join(" ".join(cell.itertext()).split()) for cell in row if cell.tag in {"cell", "td", "th"}]
-        if any(cells):
-            yield " | ".join(cells)
+        if next(row.iterancestors("table")) is table:
+            cells = [" ".join(" ".join(cell.itertext()).split()) for cell in row if cell.tag in {"cell", "td", "th"}]
+            if any(cells):
+                yield " | ".join(cells).rstrip(" |")
