@@ -19,9 +19,11 @@ from ragstone.parsing.parse import PARSER_VERSION
 from ragstone.settings import Settings
 
 LAYOUT = "it takes corpus.jsonl, queries.jsonl and qrels.<split>.tsv (or qrels/<split>.tsv), each .gz or not"
-_EMBEDDING = {"provider", "model", "precision", "base_url", "dimensions", "max_tokens"}
 ONLY_SPLIT = "all"
 """What the split of a plain qrels.tsv is called."""
+
+_QRELS = ("qrels*.tsv", "qrels*.tsv.gz", "qrels/*.tsv", "qrels/*.tsv.gz")
+_EMBEDDING = {"provider", "model", "precision", "base_url", "dimensions", "max_tokens"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +52,8 @@ class Dataset:
     @property
     def absent(self) -> int:
         """Relevant documents that the corpus does not have: nothing can find them."""
-        return sum(
-            d not in self.corpus for judged in self.judgements.values() for d, grade in judged.items() if grade > 0
-        )
+        relevant = (key for grades in self.judgements.values() for key, grade in grades.items() if grade > 0)
+        return sum(key not in self.corpus for key in relevant)
 
 
 def read(folder: Path, split: str | None = None) -> Dataset:
@@ -65,7 +66,7 @@ def read(folder: Path, split: str | None = None) -> Dataset:
         key: Entry(title=str(row.get("title") or ""), text=row["text"]) for key, row in _rows(folder, "corpus.jsonl")
     }
     queries = {key: row["text"] for key, row in _rows(folder, "queries.jsonl")}
-    judgements = {key: docs for key, docs in _judgements(judged, queries).items() if any(g > 0 for g in docs.values())}
+    judgements = _judgements(judged, queries)
     if not judgements:
         raise SettingsError(f"{judged} judges no document relevant: there is nothing to measure")
     return Dataset(
@@ -80,7 +81,7 @@ def read(folder: Path, split: str | None = None) -> Dataset:
 def splits(folder: Path) -> dict[str, Path]:
     """The judgement files in a folder, by the name of their split."""
     found = {}
-    for file in sorted([*folder.glob("qrels*.tsv*"), *folder.glob("qrels/*.tsv*")]):
+    for file in sorted(file for pattern in _QRELS for file in folder.glob(pattern)):
         stem = file.name.removesuffix(".gz").removesuffix(".tsv")
         own = stem if file.parent.name == "qrels" and file.parent != folder else stem.removeprefix("qrels").strip(".-_")
         found[own or ONLY_SPLIT] = file
@@ -117,6 +118,7 @@ def _rows(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _judgements(file: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """By question, without questions that have no relevant document. Raises SettingsError for a line that is wrong."""
     judgements: dict[str, dict[str, int]] = {}
     for place, line in _lines(file):
         fields = [field.strip() for field in line.split("\t")]
@@ -128,7 +130,7 @@ def _judgements(file: Path, queries: Mapping[str, str]) -> dict[str, dict[str, i
         if query not in queries:
             raise SettingsError(f"{place}: queries.jsonl has no query {query!r}")
         judgements.setdefault(query, {})[document] = int(grade)
-    return judgements
+    return {query: grades for query, grades in judgements.items() if max(grades.values()) > 0}
 
 
 def _existing(folder: Path, name: str) -> Path:
