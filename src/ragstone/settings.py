@@ -53,7 +53,9 @@ class EmbeddingSettings(Section):
     base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
     api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
     dimensions: int | None = Field(default=None, ge=1, description="openai: vector size; needed for unlisted models")
-    max_tokens: int | None = Field(default=None, ge=16, description="openai: token limit of a text; needed for unlisted models")
+    max_tokens: int | None = Field(
+        default=None, ge=16, description="openai: token limit of a text; needed for unlisted models"
+    )
     batch_size: int = Field(default=64, ge=1, le=2048, description="openai: texts a request")
 
 
@@ -82,7 +84,7 @@ class RetrievalSettings(Section):
     dense_weight: float = Field(default=0.5, ge=0, le=1, description="weighted: the share of the cosine score")
     rrf_k: int = Field(default=10, ge=1, description="rrf: the constant k")
     min_cosine: float = Field(
-        default=0.35, ge=-1, le=1, description="below it a candidate is dropped; see docs/tuning.md"
+        default=0.25, ge=-1, le=1, description="below it a candidate is dropped; see docs/tuning.md"
     )
     duplicate: float = Field(default=0.9, gt=0, le=1, description="shingle similarity from which texts are duplicates")
 

@@ -113,6 +113,13 @@ async def test_one_file_of_an_indexed_folder_can_be_indexed_alone(ragstone: Rags
     assert (await sync(ragstone, folder)).unchanged == 3
 
 
+async def test_a_file_alone_owns_no_other_file_whose_name_begins_like_its(ragstone: Ragstone, folder: Path) -> None:
+    (folder / "tea.md.txt").write_text("Another file altogether.")
+    await sync(ragstone, folder)
+    assert (await sync(ragstone, folder / "tea.md")).deleted == 0
+    assert (await sync(ragstone, folder)).unchanged == 4
+
+
 async def test_what_cannot_be_indexed_is_listed_and_the_rest_goes_on(ragstone: Ragstone, folder: Path) -> None:
     (folder / "empty.md").write_text(" \n")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))

@@ -53,7 +53,7 @@ class Indexer:
         is deleted. A source that lists nothing at all is taken for a mistake unless `allow_empty`.
         """
         report = Report()
-        known = await self.catalog.states(self.generation, source.prefix)
+        known = await self._known(source)
         items = await _list(source, report)
         if known and not report.listed and not allow_empty:
             raise SourceError(
@@ -66,6 +66,12 @@ class Indexer:
         report.position = max(report.position, await self.catalog.head())
         progress(report)
         return report
+
+    async def _known(self, source: Source) -> dict[str, DocumentState]:
+        """The source's documents. A prefix that is no folder is the one document's URI, and starts others as well."""
+        known = await self.catalog.states(self.generation, source.prefix)
+        whole = source.prefix.endswith("/")
+        return {uri: state for uri, state in known.items() if whole or uri == source.prefix}
 
 
 async def _list(source: Source, report: Report) -> list[Item]:
@@ -105,9 +111,11 @@ class _Run:
             raise failed.exceptions[0] from None
 
     async def delete_gone(self, items: Sequence[Item]) -> None:
-        """What is under the source's prefix and was not listed. Documents that could not be read are not gone."""
-        listed = {item.uri for item in items} | {skip.uri for skip in self.report.skipped}
-        gone = [uri for uri in self.known if uri not in listed]
+        """What the source had and did not list. What could not be read is not gone, nor is what lies in it."""
+        unread = tuple(skip.uri for skip in self.report.skipped)
+        folders = tuple(uri for uri in unread if uri.endswith("/"))
+        listed = {item.uri for item in items}.union(unread)
+        gone = [uri for uri in self.known if uri not in listed and not uri.startswith(folders)]
         if gone:
             self.report.position = await self.indexer.catalog.delete(self.indexer.collection, gone)
             self.report.deleted = len(gone)
