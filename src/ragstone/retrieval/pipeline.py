@@ -20,6 +20,9 @@ from ragstone.retrieval.threshold import above
 from ragstone.settings import RetrievalSettings
 from ragstone.telemetry import Stage, Trace
 
+HYDRATED = 4
+"""Candidates whose text is read, for each passage wanted: enough to fill up after duplicates have gone."""
+
 
 class ChunkReader(Protocol):
     """The catalog, as retrieval sees it: text by id, under the tenant's rights and the current versions."""
@@ -64,8 +67,10 @@ class Retriever:
             near = above(ranked, settings.min_cosine, stage)
             _count(stage, ranked, near)
         with trace.stage("hydrate") as stage:
-            candidates = await self._hydrate(near, scope, stage)
+            candidates = await self._hydrate(near[: HYDRATED * settings.top_k], scope, stage)
             _count(stage, near, candidates)
+            for fused in near[HYDRATED * settings.top_k :]:
+                stage.drop(fused.hit.chunk_id, f"beyond the {HYDRATED * settings.top_k} best")
         with trace.stage("dedup") as stage:
             kept = distinct(candidates, settings.duplicate, settings.top_k, stage)
             _count(stage, candidates, kept)
