@@ -146,11 +146,14 @@ def test_the_number_of_a_dead_server_may_be_another_process_now(data_dir: Path) 
     number = _postmaster(data_dir)
     os.kill(number, signal.SIGKILL)
     time.sleep(0.1)
-    for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
-        file = data_dir / "postgres" / name
-        file.write_text(file.read_text().replace(str(number), str(os.getpid()), 1))
-    again = embedded.start(data_dir)
-    assert _ask(again.url, "SELECT 1") == 1
+    owner = (data_dir / "postgres").stat().st_uid if os.geteuid() == 0 else None
+    with subprocess.Popen(["sleep", "60"], user=owner) as other:
+        for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            file = data_dir / "postgres" / name
+            file.write_text(file.read_text().replace(str(number), str(other.pid), 1))
+        again = embedded.start(data_dir)
+        assert _ask(again.url, "SELECT 1") == 1
+        other.kill()
     again.stop()
     server.stop()
 

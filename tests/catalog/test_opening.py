@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 from catalog.material import generation, texts, version
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
+from ragstone.catalog.statements import migrations
 from ragstone.errors import CatalogError, CatalogUnavailable
 
 OPEN = """
@@ -33,12 +34,52 @@ def empty(postgres: Postgres) -> Iterator[str]:
         yield url
 
 
+async def _open_many(url: str) -> list[Catalog]:
+    """Six catalogs opened at once; if one fails, all are closed."""
+    opened = await asyncio.gather(*(Catalog.open(url, pool_size=1) for _ in range(6)), return_exceptions=True)
+    catalogs = [catalog for catalog in opened if isinstance(catalog, Catalog)]
+    if len(catalogs) < len(opened):
+        await asyncio.gather(*(catalog.aclose() for catalog in catalogs))
+    assert [error for error in opened if not isinstance(error, Catalog)] == []
+    return catalogs
+
+
 async def test_many_may_open_a_new_database_at_once(empty: str) -> None:
-    opened = await asyncio.gather(*(Catalog.open(empty, pool_size=1) for _ in range(6)))
+    opened = await _open_many(empty)
     _, made = await generation(opened[0])
     await opened[0].publish(made, [version("file:///a", ["one"])])
     assert await texts(opened[-1], made) == {"file:///a": ["one"]}
     await asyncio.gather(*(catalog.aclose() for catalog in opened))
+
+
+async def test_an_upgrade_is_made_once_though_many_open(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = tmp_path / "0002_more.sql"
+    upgrade.write_text("CREATE TABLE ragstone.more (a integer); SELECT pg_sleep(0.2);")
+    known = {**migrations(), "0002_more": upgrade}
+    monkeypatch.setattr("ragstone.catalog.migrations.migrations", lambda: known)
+    for catalog in await _open_many(database_url):
+        await catalog.aclose()
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT name FROM ragstone.migrations ORDER BY name").fetchall()
+    assert rows == [("0001_catalog",), ("0002_more",)]
+
+
+async def test_an_upgrade_that_fails_changes_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = tmp_path / "0002_wrong.sql"
+    upgrade.write_text("DROP TABLE ragstone.chunks; CREATE TABLE ragstone.chunks (a nonsense);")
+    known = {**migrations(), "0002_wrong": upgrade}
+    with monkeypatch.context() as patched:
+        patched.setattr("ragstone.catalog.migrations.migrations", lambda: known)
+        with pytest.raises(CatalogError, match="nonsense"):
+            await Catalog.open(database_url)
+    catalog = await Catalog.open(database_url)
+    _, made = await generation(catalog)
+    await catalog.publish(made, [version("file:///a", ["one"])])
+    await catalog.aclose()
 
 
 async def test_opening_again_changes_nothing(database_url: str) -> None:

@@ -232,15 +232,19 @@ async def test_publishing_one_document_at_once_lets_the_last_win(catalog: Catalo
 
 async def test_batches_that_overlap_do_not_lock_each_other_out(catalog: Catalog) -> None:
     collection, made = await generation(catalog)
-    uris = [f"file:///{n}" for n in range(6)]
+    uris = [f"file:///{n}" for n in range(40)]
 
-    async def churn(order: list[str], text: str) -> None:
-        for n in range(5):
-            await catalog.publish(made, [version(uri, [text, f"{text} {n}"]) for uri in order])
-            await catalog.touch(made, dict.fromkeys(reversed(order), str(n)))
-            await catalog.delete(collection, order[:2])
+    async def publish(order: list[str]) -> None:
+        for n in range(6):
+            await catalog.publish(made, [version(uri, [uri, f"text {n}"]) for uri in order])
 
-    await asyncio.gather(churn(uris, "a"), churn(uris[::-1], "b"), churn(uris[3:] + uris[:3], "c"))
+    async def touch_and_delete(order: list[str]) -> None:
+        for n in range(20):
+            await catalog.touch(made, dict.fromkeys(order, str(n)))
+            await catalog.delete(collection, order[n::5])
+
+    await catalog.publish(made, [version(uri, [uri]) for uri in uris])
+    await asyncio.gather(*(work(order) for work in (publish, touch_and_delete) for order in (uris, uris[::-1])))
 
 
 async def test_a_generation_of_another_tenant_cannot_be_published_to(catalog: Catalog) -> None:
