@@ -215,15 +215,16 @@ async def test_killed_again_and_again_while_it_applies_it_loses_nothing(
     tmp_path: Path, catalog: Catalog, database_url: str
 ) -> None:
     collection, made = await generation(catalog)
-    async with opened(tmp_path, database_url, build_after=150) as index:
-        for turn in range(6):
-            for part in range(4):
+    async with opened(tmp_path, database_url, build_after=400) as index:
+        for turn in range(8):
+            process = (await index.status()).process
+            for part in range(3):
                 names = range(part * 10, part * 10 + 10)
-                versions = [version(f"{n}", [f"owl {n}", f"fox {turn}", *["fox"] * turn], f"{turn}") for n in names]
-                await catalog.publish(made, versions)
+                lines = [f"owl {line}" for line in range(15)]
+                await catalog.publish(made, [version(f"{n}", [*lines, *["fox"] * turn], f"{turn}") for n in names])
             await catalog.delete(collection, [f"{turn}"])
-            await asyncio.sleep(0.03 * turn)
-            os.kill((await index.status()).process, signal.SIGKILL)
+            await asyncio.sleep(0.015 * turn)
+            os.kill(process, signal.SIGKILL)
         await assert_same_as_exact(index, catalog, made)
 
 

@@ -20,7 +20,6 @@ def main() -> None:
     settings = Launch.from_json(sys.stdin.buffer.read())
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{os.getpid()}] %(levelname)s %(message)s")
     endpoint = Endpoint(Path(settings.data_dir))
-    os.chdir("/")
     if (ownership := _own(endpoint)) is None:
         return
     # Imported this late so that the loser of a race has cost next to nothing.

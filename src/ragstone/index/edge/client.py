@@ -60,7 +60,7 @@ class EdgeIndex:
         """Start the process of a data folder if none runs, without waiting for it: the first call does.
 
         Without `follow`, the process does not open the catalog and only `apply` feeds it. The settings of the
-        process are those of the client that started it; `ef` is each client's own.
+        process are those of the client that started it; `ef` is each client's own. Raises IndexUnavailable.
         """
         settings = Launch(
             data_dir=os.fspath(data_dir.absolute()),
@@ -144,15 +144,18 @@ class EdgeIndex:
 
     async def _connect(self) -> Stream:
         """A connection to a process that suits; waits for one to start. Raises IndexUnavailable."""
-        deadline = asyncio.get_running_loop().time() + START_LIMIT
-        while True:
-            try:
-                return await self._greet()
-            except Lost:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise self._unavailable(f"the index process did not start within {START_LIMIT:.0f} s") from None
-                self._start_unless_running()
-            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(START_LIMIT):
+                while True:
+                    try:
+                        return await self._greet()
+                    except Lost:
+                        self._start_unless_running()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise self._unavailable(f"the index process did not start within {START_LIMIT:.0f} s") from None
+        except OSError as error:
+            raise self._unavailable(f"the index process cannot be reached: {error}") from error
 
     async def _greet(self) -> Stream:
         address = self._endpoint.address()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -87,7 +88,7 @@ class LocalIndex:
             async with self._writing:
                 if self.store.shards.get(space) is not old:
                     return False
-                for key in list(touched)[:TOGETHER]:
+                for key in list(islice(touched, TOGETHER)):
                     del touched[key]
                     old.copy_document(*key, into=fresh)
                 if not touched:

@@ -36,6 +36,8 @@ async def serve(settings: Launch, folder: Path, ownership: Ownership) -> None:
     tasks = [asyncio.create_task(builder.run())]
     if settings.follow:
         tasks.append(asyncio.create_task(follow(Path(settings.data_dir), settings.database_url, index)))
+    for task in tasks:
+        task.add_done_callback(server.bereft)
     logger.info("serving %s from position %d", folder, await index.position())
     try:
         await server.stay(ownership)
@@ -69,6 +71,12 @@ class Server:
             "apply": self._apply,
             "status": self._status,
         }
+
+    def bereft(self, task: asyncio.Task[None]) -> None:
+        """A task that ends by itself met a fault, such as a panic of the engine, that only a new process mends."""
+        if not task.cancelled():
+            logger.critical("leaving: a part of this process ended", exc_info=task.exception())
+            self.leaving.set()
 
     async def stay(self, ownership: Ownership) -> None:
         """Returns when it is time to go."""
