@@ -51,7 +51,7 @@ def _publish_and_be_killed(url: str, number: int) -> None:
 async def test_kill_at_any_moment_leaves_every_document_whole(catalog: Catalog, database_url: str) -> None:
     collection, made = await generation(catalog)
     numbers: list[int] = []
-    for attempt in range(6):
+    for attempt in range(5):
         await asyncio.to_thread(_publish_and_be_killed, database_url, attempt * 1000)
         found = await texts(catalog, made)
         revisions = {uri: state.revision for uri, state in (await catalog.states(made)).items()}

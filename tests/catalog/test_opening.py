@@ -186,7 +186,7 @@ async def test_a_url_that_is_none_is_not_repeated_with_its_password(url: str) ->
 async def test_connections_that_were_cut_are_replaced(catalog: Catalog, database_url: str) -> None:
     """As after a restart of the server: nobody gets an error."""
     _, made = await generation(catalog)
-    for n in range(3):
+    for n in range(2):
         with psycopg.connect(database_url, autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
