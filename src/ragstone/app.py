@@ -125,7 +125,7 @@ class Ragstone:
             max_bytes=self.settings.parsing.max_bytes,
         )
         report = await indexer.sync(source, progress, allow_empty=allow_empty)
-        await self.catalog.record_source(collection, source.name, source.prefix.split(":", 1)[0], source.prefix)
+        await self.catalog.record_source(collection, source.name, source.prefix)
         return report
 
     async def _writable(self, collection: Collection) -> Generation:

@@ -76,10 +76,10 @@ async def test_generations_stand_beside_each_other(catalog: Catalog) -> None:
 
 async def test_a_source_is_remembered_as_it_was_read_last(catalog: Catalog) -> None:
     collection, _ = await generation(catalog)
-    await catalog.record_source(collection, "docs", "folder", "file:///old/")
+    await catalog.record_source(collection, "docs", "file:///old/")
     (before,) = await catalog.sources(collection)
-    await catalog.record_source(collection, "docs", "folder", "file:///new/")
-    await catalog.record_source(collection, "a table", "sql", "sql://inventory/")
+    await catalog.record_source(collection, "docs", "file:///new/")
+    await catalog.record_source(collection, "a table", "sql://inventory/")
     table, docs = await catalog.sources(collection)
-    assert (table.name, docs.name, docs.kind, docs.prefix) == ("a table", "docs", "folder", "file:///new/")
+    assert (table.name, docs.name, docs.prefix) == ("a table", "docs", "file:///new/")
     assert docs.last_synced_at > before.last_synced_at

@@ -33,7 +33,7 @@ async def _two_tenants(catalog: Catalog) -> tuple[Collection, Generation]:
     collection, made = await generation(catalog, "acme")
     await catalog.publish(made, [version("file:///secret", ["secret"])])
     await catalog.serve(made)
-    await catalog.record_source(collection, "folder", "folder", "file:///")
+    await catalog.record_source(collection, "folder", "file:///")
     await generation(catalog, "rival")
     return collection, made
 
@@ -139,7 +139,7 @@ async def _attempt(catalog: Catalog, attempt: str, uri: str, collection: Collect
         case "serve":
             await catalog.serve(made)
         case "source":
-            await catalog.record_source(collection, "folder", "mine", uri)
+            await catalog.record_source(collection, "folder", uri)
         case "generation":
             await catalog.create_generation(collection, FINGERPRINT, PROBES, {"mine": True})
         case "vectors":
@@ -164,7 +164,7 @@ async def _snapshot(catalog: Catalog, collection: Collection, made: Generation) 
         await texts(catalog, made),
         await catalog.states(made),
         await catalog.stats(collection),
-        [source.kind for source in await catalog.sources(collection)],
+        [source.prefix for source in await catalog.sources(collection)],
         await catalog.generations(collection),
         await catalog.collection("acme", "handbook"),
         {text: vector.tolist() for text, vector in known.items()},

@@ -70,9 +70,9 @@ class Catalog:
         rows = await self._connections.run(tenant, ("collection",), {"name": name})
         return reading.collection(rows[0]) if rows else None
 
-    async def record_source(self, collection: Collection, name: str, kind: str, prefix: str) -> None:
+    async def record_source(self, collection: Collection, name: str, prefix: str) -> None:
         """Remember a source that was just read completely. `prefix` starts the URI of all that comes from it."""
-        parameters = {"collection": collection.id, "name": name, "kind": kind, "prefix": prefix}
+        parameters = {"collection": collection.id, "name": name, "prefix": prefix}
         await self._connections.run(collection.tenant, ("record_source",), parameters)
 
     async def sources(self, collection: Collection) -> list[reading.SourceRecord]:

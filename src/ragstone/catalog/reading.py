@@ -21,7 +21,6 @@ class SourceRecord:
     """A source as the catalog remembers it."""
 
     name: str
-    kind: str
     prefix: str  # starts the URI of all that came from it
     last_synced_at: datetime
 
@@ -68,8 +67,8 @@ def generation(row: Row) -> Generation:
 
 
 def source(row: Row) -> SourceRecord:
-    name, kind, prefix, last_synced_at = row
-    return SourceRecord(name=name, kind=kind, prefix=prefix, last_synced_at=last_synced_at)
+    name, prefix, last_synced_at = row
+    return SourceRecord(name=name, prefix=prefix, last_synced_at=last_synced_at)
 
 
 def state(row: Row) -> DocumentState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,8 @@ for name, command in MODELS_COMMANDS.items():
 
 def main() -> None:
     """Run a command. A mistake of the user's ends in its message and what to do, never in a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it warns of what is then mended or raised
     try:
         app()
     except RagstoneError as error:

@@ -34,13 +34,13 @@ INSERT INTO ragstone.collections (tenant, id, name) VALUES (%(tenant)s, %(id)s, 
 SELECT id, tenant, name, serving FROM ragstone.collections WHERE name = %(name)s
 
 -- name: record_source
-INSERT INTO ragstone.sources (tenant, collection, name, kind, prefix, last_synced_at)
-VALUES (%(tenant)s, %(collection)s, %(name)s, %(kind)s, %(prefix)s, now())
+INSERT INTO ragstone.sources (tenant, collection, name, prefix, last_synced_at)
+VALUES (%(tenant)s, %(collection)s, %(name)s, %(prefix)s, now())
 ON CONFLICT (collection, name, tenant) DO UPDATE
-SET kind = excluded.kind, prefix = excluded.prefix, last_synced_at = excluded.last_synced_at
+SET prefix = excluded.prefix, last_synced_at = excluded.last_synced_at
 
 -- name: sources
-SELECT name, kind, prefix, last_synced_at FROM ragstone.sources WHERE collection = %(collection)s ORDER BY name
+SELECT name, prefix, last_synced_at FROM ragstone.sources WHERE collection = %(collection)s ORDER BY name
 
 -- name: add_fingerprint
 INSERT INTO ragstone.fingerprints (digest, spec, dimensions, probes)

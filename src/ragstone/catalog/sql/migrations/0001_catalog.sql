@@ -21,7 +21,6 @@ CREATE TABLE ragstone.sources (
     tenant text COLLATE "C" NOT NULL,
     collection uuid NOT NULL,
     name text COLLATE "C" NOT NULL,
-    kind text NOT NULL,
     prefix text NOT NULL,
     last_synced_at timestamptz NOT NULL,
     PRIMARY KEY (collection, name, tenant),
