@@ -30,6 +30,7 @@ from ragstone.errors import (
     CatalogUnavailable,
     IndexUnavailable,
     NothingIndexed,
+    PromptTooLong,
     ProviderError,
     RagstoneError,
     SettingsError,
@@ -39,6 +40,7 @@ from ragstone.settings import RetrievalSettings, Settings
 STATUS: dict[type[RagstoneError], int] = {
     NothingIndexed: 409,
     SettingsError: 422,
+    PromptTooLong: 422,
     ProviderError: 502,
     CatalogUnavailable: 503,
     IndexUnavailable: 503,

@@ -8,7 +8,9 @@ import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from ragstone.errors import ProviderError, ProviderUnavailable, SettingsError
 from ragstone.models import Prompt
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 _INSTALL = "pip install 'ragstone[openai]'"
+_OPENAI = "https://api.openai.com"
 _CONNECT_TIMEOUT = 5.0  # seconds
 # Models that think first: they take no temperature, and their limit has another name.
 _REASONING = re.compile(r"o\d|gpt-5")
@@ -34,11 +37,12 @@ class OpenAIGenerator:
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings
-        self._client = _client(settings)
+        self._key = _key(settings)
+        self._host = urlsplit(settings.base_url or _OPENAI).hostname or settings.base_url
 
     @property
     def name(self) -> str:
-        return f"{self._settings.model} at {self._client.base_url.host}"
+        return f"{self._settings.model} at {self._host}"
 
     @property
     def context_window(self) -> int:
@@ -67,7 +71,16 @@ class OpenAIGenerator:
                     yield piece
 
     async def aclose(self) -> None:
-        await self._client.close()
+        if "_client" in self.__dict__:
+            await self._client.close()
+
+    @cached_property
+    def _client(self) -> AsyncOpenAI:
+        """Made when it is first needed: to import it takes a second."""
+        from openai import AsyncOpenAI, Timeout
+
+        timeout = Timeout(self._settings.timeout, connect=min(_CONNECT_TIMEOUT, self._settings.timeout))
+        return AsyncOpenAI(api_key=self._key, base_url=self._settings.base_url, timeout=timeout)
 
     async def _open(self, prompt: Prompt, max_tokens: int) -> AsyncStream[ChatCompletionChunk]:
         from openai import omit
@@ -117,19 +130,17 @@ def _encoding_name(model: str) -> str | None:
     return "cl100k_base" if re.match(r"gpt-(4|3\.5)", model) else None
 
 
-def _client(settings: GenerationSettings) -> AsyncOpenAI:
-    try:
-        from openai import AsyncOpenAI, Timeout
-    except ImportError:
-        raise SettingsError("generation.provider = openai needs the openai package", hint=_INSTALL) from None
+def _key(settings: GenerationSettings) -> str:
+    """The key to send; an endpoint of one's own may need none. Raises SettingsError when nothing can be sent."""
+    if find_spec("openai") is None:
+        raise SettingsError("generation.provider = openai needs the openai package", hint=_INSTALL)
     key = settings.api_key.get_secret_value() if settings.api_key else os.environ.get("OPENAI_API_KEY")
     if not key and settings.base_url is None:
         raise SettingsError(
             "there is no API key for OpenAI",
             hint="set OPENAI_API_KEY or generation.api_key, or name another endpoint with generation.base_url",
         )
-    timeout = Timeout(settings.timeout, connect=min(_CONNECT_TIMEOUT, settings.timeout))
-    return AsyncOpenAI(api_key=key or "none", base_url=settings.base_url, timeout=timeout)
+    return key or "none"
 
 
 async def _pieces(upstream: AsyncStream[ChatCompletionChunk], name: str) -> AsyncGenerator[str, None]:
