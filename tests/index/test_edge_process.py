@@ -136,6 +136,18 @@ async def test_it_leaves_after_its_last_client_even_one_that_was_killed(tmp_path
         assert (await index.status()).process != process
 
 
+async def test_it_waits_for_its_first_client_even_when_it_starts_by_building(tmp_path: Path) -> None:
+    async with opened(tmp_path) as index:
+        await index.apply([one_document("a", *["fox"] * 50)], 1)
+        process = (await index.status()).process
+    await asyncio.wait_for(gone(process), 30)
+    async with opened(tmp_path, build_after=10) as index:
+        await asyncio.sleep(2)
+        await built(index)
+        log = (tmp_path / "index" / "edge.log").read_text()
+        assert (log.count("serving"), log.count("graphs built")) == (2, 1)
+
+
 async def test_only_the_owner_can_reach_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.apply([one_document("a", "fox")], 1)

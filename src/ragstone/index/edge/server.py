@@ -31,7 +31,7 @@ async def serve(settings: Launch, folder: Path, ownership: Ownership) -> None:
     server = Server(settings, index, builder)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.leaving.set)
+        loop.add_signal_handler(number, server.leave, f"told to by {number.name}")
     listener = await asyncio.start_unix_server(server.connected, sock=ownership.listen())
     tasks = [asyncio.create_task(builder.run())]
     if settings.follow:
@@ -72,11 +72,15 @@ class Server:
             "status": self._status,
         }
 
+    def leave(self, reason: str) -> None:
+        logger.info("leaving: %s", reason)
+        self.leaving.set()
+
     def bereft(self, task: asyncio.Task[None]) -> None:
         """A task that ends by itself met a fault, such as a panic of the engine, that only a new process mends."""
         if not task.cancelled():
-            logger.critical("leaving: a part of this process ended", exc_info=task.exception())
-            self.leaving.set()
+            logger.critical("a part of this process ended", exc_info=task.exception())
+            self.leave("only a new process can mend this")
 
     async def stay(self, ownership: Ownership) -> None:
         """Returns when it is time to go."""
@@ -85,12 +89,11 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.leaving.wait(), WATCH)
             if not ownership.valid():
-                logger.warning("the index folder was deleted: leaving")
-                return
+                self.leave("the index folder was deleted")
             if self._builder.building:
-                self._idle_since = loop.time()
-            if not self._connections and loop.time() - self._idle_since >= self._settings.linger:
-                return
+                self._idle_since = max(self._idle_since, loop.time())
+            elif not self._connections and loop.time() - self._idle_since >= self._settings.linger:
+                self.leave("nobody needs the index")
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -112,7 +115,7 @@ class Server:
         header, _ = await wire.read(reader)
         suits = header.get("signature") == self._settings.signature
         if not suits and not self._connections:
-            self.leaving.set()
+            self.leave("a process with other settings takes over")
         welcome = "leaving" if self.leaving.is_set() else "yes" if suits else "taken"
         if welcome == "yes":
             self._connections.add(writer)
