@@ -190,7 +190,7 @@ def _launch(folder: Path) -> None:
         # A killed server takes a moment to be gone, and its children a moment more to notice.
         passing = "shared memory block" in refusal or "already exists" in refusal
         if not passing or time.monotonic() > deadline:
-            raise CatalogError(f"PostgreSQL does not start: {refusal}", hint=_advice(refusal))
+            raise CatalogError(f"PostgreSQL does not start: {_fatal(refusal)}", hint=_advice(refusal))
         time.sleep(0.05)
 
 
@@ -205,6 +205,12 @@ def _try_to_launch(folder: Path) -> str | None:
         report = log.read_bytes()[seen:].decode(errors="replace").strip() if log.exists() else ""
         return report or str(error)
     return None
+
+
+def _fatal(report: str) -> str:
+    """Of a log that tells of a failed start: what it failed for."""
+    lines = report.splitlines()
+    return "; ".join(line.split("FATAL:")[-1].strip() for line in lines if "FATAL:" in line) or report
 
 
 def _remove_stale_locks(folder: Path) -> None:
