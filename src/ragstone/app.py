@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import FolderSource, RetrievalSettings, Settings, SqlSource
 from ragstone.sources.base import Source
 
+NOTICED = 1.0
 REINDEX = "`ragstone reindex` builds a new generation with the present settings and then switches to it"
 
 
@@ -59,7 +61,8 @@ class Ragstone:
         self.embedder = embedder
         self.retriever = Retriever(embedder=embedder, index=index, reader=catalog)
         self._answerer = Answerer(retriever=self.retriever, generator=generator)
-        self._verified: Generation | None = None
+        self._serving: Generation | None = None
+        self._seen = 0.0  # when the catalog last said that it serves
 
     # --- indexing -----------------------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class Ragstone:
         generation = await self._new_generation(collection)
         reports = {n: await self._sync_into(collection, generation, self.source(n), progress) for n in names}
         await self.index.wait(await self.catalog.head(), timeout=3600)
-        await self.catalog.serve(generation)
+        await self._serve(generation)
         return reports
 
     def source(self, name: str) -> Source:
@@ -132,7 +135,7 @@ class Ragstone:
         """The serving generation, which must have been built with the present settings, or a first one."""
         if collection.serving is None:
             generation = await self._new_generation(collection)
-            await self.catalog.serve(generation)
+            await self._serve(generation)
             return generation
         generation = await self.serving()
         if generation.settings != self._generation_settings():
@@ -140,6 +143,10 @@ class Ragstone:
                 "the chunking settings (or the parser) are not those that the collection was built with", hint=REINDEX
             )
         return generation
+
+    async def _serve(self, generation: Generation) -> None:
+        await self.catalog.serve(generation)
+        self._serving = None  # this process notices at once
 
     async def _new_generation(self, collection: Collection) -> Generation:
         probes = await fingerprint.probe(self.embedder)
@@ -173,14 +180,19 @@ class Ragstone:
         return Scope(tenant=generation.tenant, generation=generation.id, fingerprint=generation.fingerprint.digest)
 
     async def serving(self) -> Generation:
-        """The generation that answers. Raises NothingIndexed, or FingerprintMismatch when the model is another."""
-        name = self.settings.collection
-        collection = await self.catalog.collection(self.settings.tenant, name)
-        if collection is None or collection.serving is None:
-            raise NothingIndexed(f"collection {name!r} holds nothing yet", hint="`ragstone index PATH` fills it")
-        if self._verified is None or self._verified.id != collection.serving:
-            self._verified = await self._verify(collection)
-        return self._verified
+        """The generation that answers. Another process's switch to a new one is noticed within NOTICED seconds.
+
+        Raises NothingIndexed, or FingerprintMismatch when the model at hand is not the one it was built with.
+        """
+        if self._serving is None or time.monotonic() - self._seen > NOTICED:
+            name = self.settings.collection
+            collection = await self.catalog.collection(self.settings.tenant, name)
+            if collection is None or collection.serving is None:
+                raise NothingIndexed(f"collection {name!r} holds nothing yet", hint="`ragstone index PATH` fills it")
+            if self._serving is None or self._serving.id != collection.serving:
+                self._serving = await self._verify(collection)
+            self._seen = time.monotonic()
+        return self._serving
 
     async def _verify(self, collection: Collection) -> Generation:
         assert collection.serving is not None

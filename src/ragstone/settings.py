@@ -78,7 +78,7 @@ class RetrievalSettings(Section):
     """From a question to passages."""
 
     top_k: int = Field(default=6, ge=1, le=100, description="passages for the prompt at most")
-    candidates: int = Field(default=30, ge=1, le=1000, description="hits taken from each of dense and BM25 search")
+    candidates: int = Field(default=20, ge=1, le=1000, description="hits taken from each of dense and BM25 search")
     mode: Literal["hybrid", "dense", "bm25"] = Field(default="hybrid", description="which searches are used")
     fusion: Literal["weighted", "rrf"] = Field(default="weighted", description="how their scores are joined")
     dense_weight: float = Field(default=0.5, ge=0, le=1, description="weighted: the share of the cosine score")

@@ -275,3 +275,18 @@ async def test_a_full_disk_is_told_and_nothing_is_lost(catalog: Catalog, databas
         await catalog.publish(made, [version("file:///a", ["new"])])
         assert await texts(catalog, made) == {"file:///a": ["new"]}
         admin.execute("DROP TABLESPACE small")
+
+
+async def test_a_catalog_keeps_its_identity_and_another_has_another(postgres: Postgres, database_url: str) -> None:
+    first = await _identity(database_url)
+    assert await _identity(database_url) == first
+    with postgres.database() as other:
+        assert await _identity(other) != first
+
+
+async def _identity(url: str) -> str:
+    catalog = await Catalog.open(url)
+    try:
+        return await catalog.identity()
+    finally:
+        await catalog.aclose()

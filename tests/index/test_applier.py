@@ -26,11 +26,15 @@ SCOPED = one_document("a")
 class MemoryLog:
     """A change log in memory. `faults` are raised by the next calls; `calls` counts all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "a log") -> None:
+        self.name = name
         self.entries: list[Replacement] = []
         self.faults: list[Exception] = []
         self.calls = 0
         self._moved = asyncio.Condition()
+
+    async def identity(self) -> str:
+        return self.name
 
     async def append(self, *entries: Replacement) -> None:
         async with self._moved:
@@ -57,15 +61,6 @@ class MemoryLog:
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
-
-
-class NamedLog(MemoryLog):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    async def identity(self) -> str:
-        return self.name
 
 
 class LyingLog(MemoryLog):
@@ -145,7 +140,7 @@ async def test_an_index_ahead_of_the_catalog_is_rebuilt() -> None:
 
 
 async def test_an_index_of_another_catalog_is_rebuilt() -> None:
-    index, first, second = ExactIndex(), NamedLog("first"), NamedLog("second")
+    index, first, second = ExactIndex(), MemoryLog("first"), MemoryLog("second")
     await first.append(state(0, "fox"), state(1, "fox"))
     await second.append(state(2, "owl"), state(3, "owl"), state(4, "owl"))
     assert await Applier(first, index).catch_up() == 2

@@ -198,6 +198,11 @@ class Catalog:
 
     # --- the change log -----------------------------------------------------------------------------------------
 
+    async def identity(self) -> str:
+        """The moment this catalog was made: another one at the same address has another."""
+        ((made,),) = await self._connections.run_as_owner("identity", {})
+        return str(made)
+
     async def head(self) -> int:
         """The newest position of the change log; 0 before the first change."""
         return await changelog.head(self._connections)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ragstone.errors import RagstoneError
 from ragstone.models import Replacement
@@ -20,6 +20,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 class ChangeLog(Protocol):
     """The catalog, as an index sees it."""
 
+    async def identity(self) -> str:
+        """Tells this log apart from another one that stood at the same address."""
+        ...
+
     async def head(self) -> int: ...
 
     async def replacements(self, after: int, limit: int) -> tuple[list[Replacement], int]:
@@ -30,13 +34,6 @@ class ChangeLog(Protocol):
     async def changed(self, after: int, timeout: float) -> bool:
         """Until the head is past `after`; False when it is not within `timeout` seconds."""
         ...
-
-
-@runtime_checkable
-class Identified(Protocol):
-    """A change log that can tell itself apart from another one that stood at the same address."""
-
-    async def identity(self) -> str: ...
 
 
 class Follower(Protocol):
@@ -69,7 +66,7 @@ class Applier:
         An index that followed another catalog, or that is ahead of this one (it was restored or made anew), is
         rebuilt from the beginning.
         """
-        source = await self._log.identity() if isinstance(self._log, Identified) else ""
+        source = await self._log.identity()
         position = await self._index.position()
         if source != await self._index.source() or position > await self._log.head():
             if position:

@@ -20,7 +20,7 @@ from ragstone.retrieval.threshold import above
 from ragstone.settings import RetrievalSettings
 from ragstone.telemetry import Stage, Trace
 
-HYDRATED = 4
+HYDRATED = 3
 """Candidates whose text is read, for each passage wanted: enough to fill up after duplicates have gone."""
 
 

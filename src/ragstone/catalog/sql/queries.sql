@@ -251,6 +251,9 @@ RETURNING position
 -- name: notify
 SELECT pg_notify('ragstone_changes', '')
 
+-- name: identity
+SELECT min(applied_at)::text FROM ragstone.migrations
+
 -- name: head
 SELECT coalesce(max(position), 0) FROM ragstone.change_log
 
