@@ -106,12 +106,12 @@ def _document(number: int, texts: Sequence[str]) -> tuple[Document, list[Chunk]]
 
 
 def _questions(base: Sequence[Chunk], count: int) -> list[str]:
-    """Runs of eight to twelve words of the corpus."""
+    """Runs of five to ten words of the corpus; questions that people ask have six to nine on average."""
     rng = random.Random(1)
     long = [chunk.text.split() for chunk in base if len(chunk.text.split()) > 20]
     picked = [rng.choice(long) for _ in range(count)]
     starts = [rng.randrange(len(words) - 12) for words in picked]
-    return [" ".join(words[s : s + rng.randint(8, 12)]) for words, s in zip(picked, starts, strict=True)]
+    return [" ".join(words[s : s + rng.randint(5, 10)]) for words, s in zip(picked, starts, strict=True)]
 
 
 async def _built(ragstone: Ragstone) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qdrant_edge import Bm25, SparseVector
 
-K = 1.2
-B = 0.75
+K = 0.9
+B = 0.4
 AVERAGE_LENGTH = 100.0
 """Words of a text of 200 tokens once stop words are gone. A fixed figure keeps a text's weights independent of its
 neighbours; on SciFact (151 words on average) nDCG@10 was .692 with 96, .687 with 160 and .683 with 256."""
