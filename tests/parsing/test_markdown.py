@@ -47,6 +47,18 @@ def test_front_matter_becomes_json() -> None:
     assert document.metadata["b"] == {"1": "x"}
 
 
+def test_front_matter_holds_only_what_a_database_takes() -> None:
+    large = "0x" + "f" * 5000
+    document = read(f'---\ntitle: "a\\0b\\ud800"\n"k\\0": ["\\0"]\nlarge: {large}\n? {large}\n: 1\n---\ntext')
+    assert document.title == "ab"
+    assert document.metadata == {"title": "ab", "k": [""], "large": large, large: 1}
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!timestamp x", "1:" * 900 + "1.5"])
+def test_front_matter_that_yaml_stumbles_over_stays_text(value: str) -> None:
+    assert read(f"---\na: {value}\n---\ntext").metadata == {}
+
+
 def test_sections_follow_the_headings() -> None:
     text = "Before\n\n# A\n\n## B\n\ntext\n\nSetext\n------\n\n#### Deep\n\n# C\n"
     assert paths(text) == [(), ("A",), ("A", "B"), ("A", "Setext"), ("A", "Setext", "Deep"), ("C",)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragstone.errors import DocumentError, DocumentTooLarge, EmptyDocument, UnsupportedDocument
+from ragstone.errors import DocumentError, EmptyDocument, UnsupportedDocument
 from ragstone.models import Document
 from ragstone.parsing.parse import parse
 
@@ -31,9 +31,10 @@ def sound(document: Document) -> None:
     text = document.text
     assert text.strip()
     assert document.title.strip()
-    text.encode()  # no lone surrogates
-    assert "\0" not in text + document.title
-    json.dumps(document.metadata, allow_nan=False)
+    metadata = json.dumps(document.metadata, allow_nan=False, ensure_ascii=False)
+    words = [text, document.title, metadata, *(name for section in document.sections for name in section.path)]
+    "".join(words).encode()  # no lone surrogates
+    assert not any(character in word for word in words for character in ("\0", "\\u0000"))
     ends = [0]
     for block in document.blocks:
         assert ends[-1] <= block.start < block.end <= len(text)
@@ -59,6 +60,22 @@ def test_any_bytes_are_a_sound_document_or_a_typed_error(data: bytes, name: str)
     except DocumentError:
         return
     sound(document)
+
+
+VALUES = st.sampled_from(
+    [
+        *('"a\\0b"', '"\\ud800"', '"\\x07"', "0x" + "f" * 5000, "9" * 5000, ".nan", "1:" * 900 + "1.5", "2026-13-45"),
+        *("!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "!!binary x", "!!set {a, 0x1}", "!!omap [a: b]"),
+        *("[a, {b: c}]", "~", "yes", "word"),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["title", "? ", "a"]) | VALUES, VALUES), max_size=4))
+def test_any_front_matter_is_metadata_that_a_database_takes(pairs: list[tuple[str, str]]) -> None:
+    matter = "".join(f"{key}: {value}\n" for key, value in pairs)
+    sound(parse(f"---\n{matter}---\nText".encode(), "a.md"))
 
 
 @pytest.mark.parametrize("path", sorted(HANDBOOK.iterdir()), ids=lambda path: path.name)
@@ -97,12 +114,6 @@ def test_a_text_may_begin_like_a_binary_file() -> None:
     assert parse(b"MZ built motorcycles.", "a.txt").text.startswith("MZ")
 
 
-def test_the_limit_is_in_bytes() -> None:
-    assert parse(b"12345", "a.txt", 5).text == "12345"
-    with pytest.raises(DocumentTooLarge, match="6 bytes"):
-        parse(b"123456", "a.txt", 5)
-
-
 @pytest.mark.parametrize(
     ("data", "name", "media_type"),
     [
@@ -129,6 +140,12 @@ def test_encodings_are_told_apart(encoding: str) -> None:
 def test_html_may_say_its_encoding() -> None:
     page = '<!doctype html><meta charset="koi8-r"><title>Привет</title><p>Добрый день, мир</p>'
     assert "Добрый день" in parse(page.encode("koi8-r"), "a.html").text
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "idna", "undefined", "no-such"])
+def test_an_encoding_that_is_none_of_text_is_not_believed(encoding: str) -> None:
+    page = f'<!doctype html><meta charset="{encoding}"><p>Die müden Wanderer grüßen höflich über die Brücke.</p>'
+    assert "grüßen höflich" in parse(page.encode("cp1252"), "a.html").text
 
 
 def test_characters_that_databases_refuse_are_left_out() -> None:

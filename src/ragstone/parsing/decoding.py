@@ -42,24 +42,23 @@ def _decode(data: bytes) -> str | None:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        found = _declared(data) or _guessed(data)
-        return data.decode(found, errors="replace") if found else None
+        return _as_declared(data) or _as_guessed(data)
 
 
-def _declared(data: bytes) -> str | None:
-    """What an HTML or XML head says, when Python knows it."""
+def _as_declared(data: bytes) -> str | None:
+    """Read in the encoding that an HTML or XML head names; None for one that Python cannot read text in."""
     match = _DECLARED.search(data[:2048])
     try:
-        return codecs.lookup(match[1].decode("ascii")).name if match else None
-    except (LookupError, UnicodeDecodeError):
+        return data.decode(match[1].decode("ascii"), errors="replace") if match else None
+    except (LookupError, UnicodeError):
         return None
 
 
-def _guessed(data: bytes) -> str | None:
+def _as_guessed(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     best = from_bytes(data[:SAMPLE]).best()
-    return best.encoding if best else None
+    return data.decode(best.encoding, errors="replace") if best else None
 
 
 def _looks_binary(text: str) -> bool:

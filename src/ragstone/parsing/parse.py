@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from ragstone.errors import DocumentTooLarge, EmptyDocument
+from ragstone.errors import EmptyDocument
 from ragstone.models import Document
 from ragstone.parsing.decoding import decode
 from ragstone.parsing.kinds import binary_kind, text_kind
@@ -14,18 +14,14 @@ PARSER_VERSION = "1"
 """Raised whenever the same bytes give another text, section or block: it is part of a generation's settings."""
 
 
-def parse(data: bytes, name: str, limit: int | None = None) -> Document:
+def parse(data: bytes, name: str) -> Document:
     """The document in these bytes. Its kind is told by content first and by the name's suffix second.
 
     A document that names itself nowhere is called after its file.
 
-    Raises a DocumentError: DocumentTooLarge past `limit` bytes, EmptyDocument, UnsupportedDocument,
-    EncryptedDocument or BrokenDocument. Takes CPU time; safe to call from many threads.
+    Raises a DocumentError: EmptyDocument, UnsupportedDocument, EncryptedDocument or BrokenDocument. Takes CPU time;
+    safe to call from many threads.
     """
-    if limit is not None and len(data) > limit:
-        raise DocumentTooLarge(
-            f"{name} has {len(data):,} bytes, the limit is {limit:,}", hint="raise parsing.max_bytes, or exclude it"
-        )
     if not data.strip():
         raise EmptyDocument(f"{name} is empty")
     document = _parse_pdf(data, name) if binary_kind(data, name) == "pdf" else _parse_text(data, name)
