@@ -37,6 +37,11 @@ class SourceContract:
         raise NotImplementedError
 
     @pytest.fixture
+    def spoil_one(self) -> Callable[[], None]:
+        """Adds something that is listed as skipped."""
+        raise NotImplementedError
+
+    @pytest.fixture
     def remove_all(self) -> Callable[[], None]:
         """Removes what the source itself stands on."""
         raise NotImplementedError
@@ -81,6 +86,17 @@ class SourceContract:
         assert await listed(source) == others
         with pytest.raises(UnreadableDocument):
             await source.fetch(first, 10**6)
+
+    async def test_what_is_gone_is_known_to_be_gone_beside_a_skip(
+        self, source: Source, spoil_one: Callable[[], None], remove_one: Callable[[], None]
+    ) -> None:
+        first, *others = await listed(source)
+        spoil_one()
+        remove_one()
+        (skip,) = await skipped(source)
+        assert skip.uri.startswith(source.prefix)
+        assert not (first.uri.startswith(skip.uri) if skip.uri.endswith("/") else first.uri == skip.uri)
+        assert await listed(source) == others
 
     async def test_a_source_that_is_gone_lists_nothing_and_says_so(
         self, source: Source, remove_all: Callable[[], None]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contracts.source import SourceContract, listed, skipped
 from ragstone.errors import SourceError, UnreadableDocument
+from ragstone.models import Skip
 from ragstone.settings import FolderSource
 from ragstone.sources.folder import Folder
 from ragstone.sources.globs import Globs
@@ -49,6 +50,10 @@ class TestFolder(SourceContract):
         return (root / "a.md").unlink
 
     @pytest.fixture
+    def spoil_one(self, root: Path) -> Callable[[], None]:
+        return lambda: (root / "link.md").symlink_to("missing.md")
+
+    @pytest.fixture
     def remove_all(self, root: Path) -> Callable[[], None]:
         return lambda: shutil.rmtree(root)
 
@@ -75,6 +80,19 @@ async def test_names_need_not_be_utf8(root: Path) -> None:
     assert item.uri.endswith("/%FF.md")
     item.name.encode()
     assert await folder(root).fetch(item, 10) == b"x"
+
+
+async def test_a_folder_that_vanishes_is_named_in_words_whatever_its_name(root: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/\xff"))
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    found = folder(root).items()
+    await anext(found)  # the folder itself is read by now
+    odd.rmdir()
+    (skip,) = [each async for each in found if isinstance(each, Skip)]
+    assert (skip.uri[-5:], skip.reason) == ("/%FF/", "\ufffd: No such file or directory")
 
 
 async def test_hidden_files_and_other_peoples_code_are_passed_over(root: Path) -> None:
@@ -176,6 +194,11 @@ async def test_nothing_at_the_path(tmp_path: Path) -> None:
         ("[a-c]?.t[!y]t", "b1.txt", True),
         ("a.b", "axb", False),
         ("[", "[", True),
+        ("[[]", "[", True),
+        ("[a--]", "-", False),
+        ("[b-a]", "b", False),
+        ("a[.-0]b", "a/b", False),
+        ("a[!x]b", "a/b", False),
     ],
 )
 def test_globs(pattern: str, path: str, matches: bool) -> None:

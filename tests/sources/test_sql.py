@@ -69,6 +69,10 @@ class TestSqlTable(SourceContract):
         return lambda: run(database, "DELETE FROM things WHERE tag LIKE 'A%'")
 
     @pytest.fixture
+    def spoil_one(self, database: Path) -> Callable[[], None]:
+        return lambda: run(database, "INSERT INTO things (name) VALUES ('Without a key')")
+
+    @pytest.fixture
     def remove_all(self, database: Path) -> Callable[[], None]:
         return lambda: run(database, "DROP TABLE things")
 

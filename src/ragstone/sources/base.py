@@ -24,6 +24,8 @@ class Source(Protocol):
     def items(self) -> AsyncIterator[Item | Skip]:
         """List everything. Something that cannot be read is a Skip and does not count as gone.
 
+        A Skip whose URI ends with a slash speaks for all that starts with it: nothing in there counts as gone.
+
         Raises SourceError, before or during the listing, when the source as a whole cannot be read: the caller must
         then delete nothing.
         """

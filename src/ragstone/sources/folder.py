@@ -69,8 +69,10 @@ class Folder:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             if folder == self._root:
-                raise SourceError(f"cannot read the folder {folder} ({error.strerror}): nothing was changed") from error
-            return [Skip(uri=_uri(folder) + "/", code="unreadable", reason=f"{path}: {error.strerror}")], []
+                name = _words(str(folder))
+                raise SourceError(f"cannot read the folder {name} ({error.strerror}): nothing was changed") from error
+            reason = f"{_words(path)}: {error.strerror}"
+            return [Skip(uri=_uri(folder) + "/", code=UnreadableDocument.code, reason=reason)], []
         found: list[Item | Skip] = []
         folders: list[tuple[str, Path]] = []
         for entry, below in self._meant(path, listed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import translate
 
 
 class Globs:
@@ -35,6 +36,5 @@ def _expression(pattern: str) -> str:
 
 def _translated(token: str) -> str:
     if len(token) > 2 and token.startswith("["):
-        inside = token[1:-1].replace("\\", "\\\\")
-        return f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+        return "(?!/)" + translate(token)[len("(?s:") : -len(r")\Z")]
     return _MEANING.get(token, re.escape(token))

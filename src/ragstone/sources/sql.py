@@ -90,7 +90,8 @@ class SqlTable:
         key, version = row[wanted.key], row[wanted.version] if wanted.version else None
         title = _line(row[wanted.title]) or str(key)
         if key is None:
-            return Skip(uri=self.prefix, code=UnreadableDocument.code, reason=f"{title}: the row has no {wanted.key}")
+            reason = f"{title}: the row has no {wanted.key}"
+            return Skip(uri=f"{self.prefix}(no {wanted.key})", code=UnreadableDocument.code, reason=reason)
         return Item(
             uri=self.prefix + quote(str(key), safe=""),
             revision=hashlib.sha256(self._markdown(row).encode()).hexdigest() if version is None else str(version),
