@@ -37,7 +37,6 @@ class Trace:
     """The stages of one query in the order they began. Stages may overlap in time."""
 
     stages: list[Stage] = field(default_factory=list)
-    started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:

@@ -55,12 +55,12 @@ def test_sentences_items_rows_and_lines_of_code_without_their_markers() -> None:
     ]
 
 
-def test_a_statement_knows_its_heading_and_what_was_said_before() -> None:
-    around = {s.text: (s.heading, s.before) for s in statements(passage(1, MARKDOWN, "Travel"))}
-    assert around["It may be\ntaken in two parts."] == ("Leave", "Parental leave is sixteen weeks.")
-    assert around["Tell your lead."] == ("Notice", "")
-    assert around["Lead | 3 months"][0] == "Notice Role | Notice"
-    assert around["Keep receipts."] == ("Travel", "")
+def test_a_statement_knows_what_was_said_before_under_the_same_heading() -> None:
+    before = {s.text: s.before for s in statements(passage(1, MARKDOWN, "Travel"))}
+    assert before["It may be\ntaken in two parts."] == "Parental leave is sixteen weeks."
+    assert before["Tell your lead."] == ""
+    assert before["Lead | 3 months"] == "Quoted text."
+    assert before["Keep receipts."] == ""
 
 
 def test_rows_need_no_outer_pipes() -> None:

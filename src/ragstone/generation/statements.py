@@ -27,12 +27,11 @@ _PART = re.compile(r"\S(?:.{0,598}\S)?(?!\S)|\S{1,600}", re.DOTALL)  # what is l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """`passage.text[start:end]`: something that can be quoted, and what around it says what it is about."""
+    """`passage.text[start:end]`: something that can be quoted."""
 
     passage: Passage
     start: int
     end: int
-    heading: str  # the nearest heading above it in the passage, and the first row of its table
     before: str  # the statement before it, when no heading lies between
 
     @property
@@ -43,18 +42,13 @@ class Statement:
 def statements(passage: Passage) -> list[Statement]:
     """In reading order. Headings, rules and Markdown markers are left out by where a statement starts and ends."""
     found: list[Statement] = []
-    heading, header, before = "", "", ""
+    before = ""
     for kind, start, end in _parts(passage):
-        text = passage.text[start:end]
         if kind == "heading":
-            heading, header, before = text, "", ""
-        elif kind == "header":
-            header = text
-        else:
-            header = header if kind == "row" else ""
-            about = f"{heading} {header}".strip()
-            found.append(Statement(passage=passage, start=start, end=end, heading=about, before=before))
-            before = text
+            before = ""
+        elif kind != "header":
+            found.append(Statement(passage=passage, start=start, end=end, before=before))
+            before = passage.text[start:end]
     return found
 
 
