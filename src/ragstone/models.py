@@ -40,7 +40,6 @@ class Item:
     revision: str
     name: str  # what a person calls it; a file name carries the hint of its kind
     modified_at: datetime | None = None
-    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
