@@ -150,9 +150,12 @@ class Ragstone:
 
     async def _new_generation(self, collection: Collection) -> Generation:
         probes = await fingerprint.probe(self.embedder)
-        return await self.catalog.create_generation(
+        generation = await self.catalog.create_generation(
             collection, self.embedder.fingerprint, probes, self._generation_settings()
         )
+        # Another collection may have stored this fingerprint, from a model that has changed since.
+        await fingerprint.check(await self.catalog.probes(generation.fingerprint), self.embedder)
+        return generation
 
     def _generation_settings(self) -> dict[str, Any]:
         from ragstone.parsing.parse import PARSER_VERSION
@@ -259,6 +262,7 @@ def make_embedder(settings: Settings) -> Embedder:
 
         return OpenAIEmbedder(
             model=chosen.model,
+            revision=chosen.revision,
             dimensions=chosen.dimensions,
             max_tokens=chosen.max_tokens,
             base_url=chosen.base_url,

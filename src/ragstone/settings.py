@@ -45,13 +45,19 @@ class EmbeddingSettings(Section):
 
     provider: Literal["local", "openai"] = Field(default="local", description="local (ONNX Runtime) or openai (HTTP)")
     model: str = Field(default="all-MiniLM-L6-v2", description="a name from `ragstone models list`, or the endpoint's")
+    revision: str = Field(
+        default="",
+        description="openai: name of the model's version; change it when the endpoint's model changed under its name",
+    )
     precision: Literal["auto", "int8", "int7", "fp32"] = Field(
         default="auto",
         description="local models: int8 needs VNNI to be exact; auto picks int8 or int7 for this CPU",
     )
     threads: int = Field(default=0, ge=0, description="local models: threads for bulk embedding; 0 is one a core")
     base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
-    api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
+    api_key: SecretStr | None = Field(
+        default=None, description="openai: the key; OPENAI_API_KEY is read, and sent, only without a base_url"
+    )
     dimensions: int | None = Field(default=None, ge=1, description="openai: vector size; needed for unlisted models")
     max_tokens: int | None = Field(
         default=None, ge=16, description="openai: token limit of a text; needed for unlisted models"
@@ -108,7 +114,9 @@ class GenerationSettings(Section):
     )
     model: str = Field(default="gpt-4.1-mini", description="openai: the model's name")
     base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
-    api_key: SecretStr | None = Field(default=None, description="openai: the key; OPENAI_API_KEY is read too")
+    api_key: SecretStr | None = Field(
+        default=None, description="openai: the key; OPENAI_API_KEY is read, and sent, only without a base_url"
+    )
     context_window: int = Field(default=8192, ge=512, description="openai: the model's window, in tokens")
     temperature: float = Field(default=0.0, ge=0, le=2, description="openai: 0 repeats itself best")
     timeout: float = Field(default=60.0, gt=0, description="openai: seconds until the first token")

@@ -28,7 +28,7 @@ def test_a_mismatch_names_what_differs_and_what_to_do() -> None:
     fingerprint.compare(stored, stored)
     with pytest.raises(FingerprintMismatch) as error:
         fingerprint.compare(stored, current)
-    assert str(error.value).endswith("graph was None, is 2; precision was int8, is fp32")
+    assert str(error.value).endswith("graph was None, is 2; precision was 'int8', is 'fp32'")
     assert "ragstone reindex" in error.value.hint
 
 
@@ -44,8 +44,10 @@ async def test_rounding_passes_and_one_turned_probe_does_not(local: LocalEmbedde
     await fingerprint.check(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), local)
     turned = probes.copy()
     turned[2] = probes[3]
-    with pytest.raises(FingerprintMismatch, match=r"'ragstone' has a cosine of 0\.\d+"):
+    with pytest.raises(FingerprintMismatch, match=r"'ragstone' has a cosine of 0\.\d+") as error:
         await fingerprint.check(turned, local)
+    assert "ragstone models pull" in error.value.hint
+    assert "reindex" not in error.value.hint  # it would come to the same generation
 
 
 @pytest.mark.parametrize("stored", [np.zeros((8, 10), np.float32), np.full((8, 384), np.nan, np.float32)])

@@ -122,6 +122,7 @@ async def test_a_busy_endpoint_is_asked_again_when_it_says(endpoint: Endpoint) -
         (BUSY, ProviderUnavailable, 2),
         ((500, {"Retry-After": "0.01"}, ERROR), ProviderUnavailable, 2),
         ((429, {"Retry-After": "0.01"}, {"error": {"message": "pay", "code": "insufficient_quota"}}), ProviderError, 2),
+        ((409, {"Retry-After": "0.01"}, ERROR), ProviderUnavailable, 2),
         ((400, {}, ERROR), ProviderError, 1),
         ((404, {}, "not here"), ProviderError, 1),
         ((200, {"Content-Type": "text/html"}, "<p>Welcome</p>"), ProviderError, 1),
@@ -201,26 +202,18 @@ def test_an_unlisted_model_needs_its_size() -> None:
     assert "embedding.max_tokens" in error.value.hint
 
 
-def test_openai_itself_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(SettingsError, match="no API key"):
-        OpenAIEmbedder(model="text-embedding-3-small")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    assert OpenAIEmbedder(model="text-embedding-3-small").max_tokens == 8191
-
-
 @settings(max_examples=20)
 @given(
-    left=st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 3)),
-    right=st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 3)),
+    left=st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "1"]), st.integers(1, 3)),
+    right=st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "1"]), st.integers(1, 3)),
     urls=st.lists(st.sampled_from(["http://one/v1", "http://two/v1"]), min_size=2, max_size=2),
 )
-def test_model_and_size_make_the_fingerprint_and_the_address_does_not(
-    left: tuple[str, int], right: tuple[str, int], urls: list[str]
+def test_model_revision_and_size_make_the_fingerprint_and_the_address_does_not(
+    left: tuple[str, str, int], right: tuple[str, str, int], urls: list[str]
 ) -> None:
     digests = [
-        OpenAIEmbedder(model=model, dimensions=size, max_tokens=99, base_url=url).fingerprint.digest
-        for (model, size), url in zip((left, right), urls, strict=True)
+        OpenAIEmbedder(model=model, revision=revision, dimensions=size, max_tokens=99, base_url=url).fingerprint.digest
+        for (model, revision, size), url in zip((left, right), urls, strict=True)
     ]
     assert (digests[0] == digests[1]) == (left == right)
 

@@ -30,8 +30,6 @@ PROBES = (
 SAME = 0.999
 """Cosine from which two vectors of a probe are the same but for rounding on another machine."""
 
-HINT = "go back to the former embedding settings, or `ragstone reindex` builds a new generation with the present ones"
-
 
 def make(spec: Metadata, dimensions: int) -> Fingerprint:
     """The fingerprint of a spec: JSON-compatible values, compared as a whole."""
@@ -45,8 +43,11 @@ def compare(stored: Fingerprint, current: Fingerprint) -> None:
         return
     names = sorted(stored.spec.keys() | current.spec.keys())
     pairs = [(name, stored.spec.get(name), current.spec.get(name)) for name in names]
-    differences = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
-    raise FingerprintMismatch(f"the vectors were made by another embedder: {differences}", hint=HINT)
+    differences = "; ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in pairs if old != new)
+    raise FingerprintMismatch(
+        f"the vectors were made by another embedder: {differences}",
+        hint="go back to the former embedding settings, or `ragstone reindex` builds a generation with the new ones",
+    )
 
 
 async def probe(embedder: Embedder) -> Vectors:
@@ -59,7 +60,8 @@ async def check(stored: Vectors, embedder: Embedder) -> None:
     present = await probe(embedder)
     if stored.shape != present.shape:
         raise FingerprintMismatch(
-            f"the probes' vectors were stored as {stored.shape} numbers and are {present.shape} now", hint=HINT
+            f"the probes' vectors were stored as {stored.shape} numbers and are {present.shape} now",
+            hint=_repair(embedder),
         )
     cosines = np.sum(stored * present, axis=1)
     if not np.all(cosines >= SAME):
@@ -67,5 +69,12 @@ async def check(stored: Vectors, embedder: Embedder) -> None:
         raise FingerprintMismatch(
             f"the model has changed under its name: the probe {PROBES[worst]!r} has a cosine of {cosines[worst]:.4f} "
             f"to its stored vector, and {SAME} is the least",
-            hint=HINT,
+            hint=_repair(embedder),
         )
+
+
+def _repair(embedder: Embedder) -> str:
+    """What brings the model back, or gives it a digest of its own: a new generation of the same one is no help."""
+    if embedder.fingerprint.spec.get("provider") == "openai":
+        return "go back to the former model, or set embedding.revision to a new value, then `ragstone reindex`"
+    return "`ragstone models verify` finds files that are not the pinned ones, `ragstone models pull` fetches them anew"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,29 +11,21 @@ from ragstone.embedding import fingerprint
 from ragstone.embedding.base import Lane
 from ragstone.embedding.limit import fit, well_formed
 from ragstone.embedding.model_list import remote_model
-from ragstone.errors import ProviderError, ProviderUnavailable, SettingsError
+from ragstone.errors import ProviderError, SettingsError
 from ragstone.models import Fingerprint, Vectors
+from ragstone.openai_endpoint import OpenAIEndpoint
 from ragstone.tokens import TokenCounter, byte_pairs, overestimate
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 REQUEST_TOKENS = 250_000
 """Tokens in one request at most; OpenAI refuses more than 300,000."""
-
-_TRANSIENT = frozenset({408, 409, 429})
-_HINTS = {
-    401: "check embedding.api_key or OPENAI_API_KEY",
-    403: "the key may not use this model",
-    404: "check embedding.base_url (it usually ends in /v1) and embedding.model",
-}
 
 
 class OpenAIEmbedder:
     """A model behind an endpoint. Made at no cost: nothing is sent, nor the client imported, before it is needed.
 
     A listed model needs its name alone, and `dimensions` may ask it for shorter vectors. Of any other model
-    `dimensions` and `max_tokens` say what it has, and tokens are overestimated. Raises SettingsError.
+    `dimensions` and `max_tokens` say what it has, and tokens are overestimated. `revision` names its version, which
+    the endpoint does not tell. Raises SettingsError.
 
     Some servers give a text a slightly other vector when it shares a request; `batch_size` 1 avoids that.
     """
@@ -46,6 +34,7 @@ class OpenAIEmbedder:
         self,
         *,
         model: str,
+        revision: str = "",
         dimensions: int | None = None,
         max_tokens: int | None = None,
         base_url: str | None = None,
@@ -54,9 +43,9 @@ class OpenAIEmbedder:
         retries: int = 4,
         timeout: float = 60.0,
     ) -> None:
-        _require_extra()
         self._listed = remote_model(model)
         self._model = model
+        self._revision = revision
         self._dimensions = dimensions or (self._listed.dimensions if self._listed else 0)
         self._max_tokens = max_tokens or (self._listed.max_tokens if self._listed else 0)
         if not (self._dimensions and self._max_tokens):
@@ -64,16 +53,21 @@ class OpenAIEmbedder:
                 f"the embedding model {model} is not a listed one, so its vector size and token limit must be given",
                 hint="set embedding.dimensions and embedding.max_tokens",
             )
-        self._base_url = base_url
-        self._api_key = _key(api_key, base_url)
         self._batch_size = batch_size
-        self._retries = retries
-        self._timeout = timeout
+        self._endpoint = OpenAIEndpoint(
+            "embedding", model=model, base_url=base_url, api_key=api_key, timeout=timeout, retries=retries
+        )
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Without the address, which may change while the model stays; the probes tell whether it did."""
-        spec = {"provider": "openai", "model": self._model, "dimensions": self._dimensions, "normalised": True}
+        spec = {
+            "provider": "openai",
+            "model": self._model,
+            "revision": self._revision,
+            "dimensions": self._dimensions,
+            "normalised": True,
+        }
         return fingerprint.make(spec, self._dimensions)
 
     @property
@@ -92,20 +86,11 @@ class OpenAIEmbedder:
         return np.concatenate(rows) if rows else np.empty((0, self._dimensions), np.float32)
 
     async def aclose(self) -> None:
-        if "_client" in self.__dict__:
-            await self._client.close()
+        await self._endpoint.aclose()
 
     @cached_property
     def _counter(self) -> TokenCounter:
         return byte_pairs("cl100k_base") if self._listed else overestimate
-
-    @cached_property
-    def _client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI
-
-        return AsyncOpenAI(
-            api_key=self._api_key, base_url=self._base_url, max_retries=self._retries, timeout=self._timeout
-        )
 
     def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
         batch: list[str] = []
@@ -124,8 +109,8 @@ class OpenAIEmbedder:
         from openai import omit
 
         shortened = self._listed is not None and self._listed.dimensions != self._dimensions
-        with self._translated():
-            response = await self._client.embeddings.create(
+        with self._endpoint.translated("an embeddings response"):
+            response = await self._endpoint.client.embeddings.create(
                 model=self._model,
                 input=texts,
                 dimensions=self._dimensions if shortened else omit,
@@ -140,47 +125,11 @@ class OpenAIEmbedder:
         expected = count, self._dimensions
         if vectors.shape != expected:
             raise ProviderError(
-                f"{self._model} sent vectors as {vectors.shape} numbers, where {expected} were expected",
+                f"{self._endpoint.name} sent vectors as {vectors.shape} numbers, where {expected} were expected",
                 hint="set embedding.dimensions to the size of the model's vectors",
             )
         lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.all((lengths > 0) & np.isfinite(lengths)):
-            raise ProviderError(f"{self._model} sent a vector without a direction (all zeros, or not numbers)")
+            raise ProviderError(f"{self._endpoint.name} sent a vector without a direction (all zeros, or not numbers)")
         vectors /= lengths
         return vectors
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The client's errors become ours; it has tried again by then, as long as Retry-After asked it to wait."""
-        from openai import APIConnectionError, APIError, APIStatusError
-
-        try:
-            yield
-        except APIConnectionError as error:
-            raise ProviderUnavailable(f"no answer from {self._client.base_url}: {error}") from error
-        except APIStatusError as error:
-            status = error.status_code
-            transient = (status in _TRANSIENT or status >= 500) and error.code != "insufficient_quota"
-            kind = ProviderUnavailable if transient else ProviderError
-            raise kind(f"{self._model} answered {status}: {error.message}", hint=_HINTS.get(status, "")) from error
-        except (APIError, ValueError, TypeError, AttributeError) as error:  # what came is not what the API describes
-            message = f"{self._client.base_url} sent something that is not an embeddings response: {error}"
-            raise ProviderError(message, hint=_HINTS[404]) from error
-
-
-def _require_extra() -> None:
-    if importlib.util.find_spec("openai") is None or importlib.util.find_spec("bpe_openai") is None:
-        raise SettingsError(
-            "embedding.provider = openai needs packages that are not installed", hint="pip install 'ragstone[openai]'"
-        )
-
-
-def _key(configured: str | None, base_url: str | None) -> str:
-    """The key to send; an endpoint of one's own may need none."""
-    key = configured or os.environ.get("OPENAI_API_KEY")
-    if not key and base_url is None:
-        raise SettingsError(
-            "there is no API key for OpenAI",
-            hint="set OPENAI_API_KEY or embedding.api_key, or name another endpoint with embedding.base_url",
-        )
-    return key or "none"

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cached_property
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
-from ragstone.errors import ProviderError, ProviderUnavailable, SettingsError
+from ragstone.errors import ProviderError, ProviderUnavailable
 from ragstone.models import Prompt
+from ragstone.openai_endpoint import OpenAIEndpoint
 from ragstone.settings import GenerationSettings
 from ragstone.tokens import TokenCounter, byte_pairs, overestimate
 
 if TYPE_CHECKING:
-    from openai import APIError, AsyncOpenAI, AsyncStream
+    from openai import APIError, AsyncStream
     from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-_INSTALL = "pip install 'ragstone[openai]'"
-_OPENAI = "https://api.openai.com"
-_CONNECT_TIMEOUT = 5.0  # seconds
 # Models that think first: they take no temperature, and their limit has another name.
 _REASONING = re.compile(r"o\d|gpt-5")
 
@@ -37,12 +32,18 @@ class OpenAIGenerator:
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings
-        self._key = _key(settings)
-        self._host = urlsplit(settings.base_url or _OPENAI).hostname or settings.base_url
+        self._endpoint = OpenAIEndpoint(
+            "generation",
+            model=settings.model,
+            base_url=settings.base_url,
+            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            timeout=settings.timeout,
+            retries=2,
+        )
 
     @property
     def name(self) -> str:
-        return f"{self._settings.model} at {self._host}"
+        return self._endpoint.name
 
     @property
     def context_window(self) -> int:
@@ -71,23 +72,14 @@ class OpenAIGenerator:
                     yield piece
 
     async def aclose(self) -> None:
-        if "_client" in self.__dict__:
-            await self._client.close()
-
-    @cached_property
-    def _client(self) -> AsyncOpenAI:
-        """Made when it is first needed: to import it takes a second."""
-        from openai import AsyncOpenAI, Timeout
-
-        timeout = Timeout(self._settings.timeout, connect=min(_CONNECT_TIMEOUT, self._settings.timeout))
-        return AsyncOpenAI(api_key=self._key, base_url=self._settings.base_url, timeout=timeout)
+        await self._endpoint.aclose()
 
     async def _open(self, prompt: Prompt, max_tokens: int) -> AsyncStream[ChatCompletionChunk]:
         from openai import omit
 
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         reasons = _REASONING.match(self._settings.model) is not None
-        return await self._client.chat.completions.create(
+        return await self._endpoint.client.chat.completions.create(
             model=self._settings.model,
             messages=cast("list[ChatCompletionMessageParam]", messages),
             stream=True,
@@ -98,49 +90,43 @@ class OpenAIGenerator:
 
     @contextmanager
     def _translated(self, *, begun: bool) -> Iterator[None]:
-        """The client's errors become ours. Once an answer has begun, another try would not continue it."""
+        """Failures as the protocol has them. Once an answer has begun, another try would not continue it."""
+        try:
+            with self._endpoint.translated("a chat completion"), self._overflow_told():
+                yield
+        except TimeoutError:
+            message = f"{self.name} sent no token in {self._settings.timeout:g} s"
+            raise ProviderUnavailable(message, hint="raise generation.timeout if the model is slow to start") from None
+        except ProviderUnavailable as error:
+            if begun:
+                raise ProviderError(str(error), hint=error.hint) from error
+            raise
+
+    @contextmanager
+    def _overflow_told(self) -> Iterator[None]:
         from openai import APIError
 
         try:
             yield
-        except TimeoutError:
-            message = f"{self.name} sent no token in {self._settings.timeout:g} s"
-            raise ProviderUnavailable(message, hint="raise generation.timeout if the model is slow to start") from None
         except APIError as error:
-            translated = _translate(error, self.name)
-            raise ProviderError(str(translated), hint=translated.hint) if begun else translated from error
-        except ValueError as error:  # what came is not JSON
-            raise ProviderError(f"{self.name} sent something that is not a chat completion: {error}") from error
+            if not _is_overflow(error):
+                raise
+            raise ProviderError(
+                f"the prompt is longer than {self.name} can take: {error.message}",
+                hint="set generation.context_window to the model's real window, or lower prompt.budget",
+            ) from error
 
 
 def counter_for(model: str) -> TokenCounter:
     """Counts as OpenAI's models do where the name is one of theirs, else never too few."""
     encoding = _encoding_name(model)
-    if encoding is None:
-        return overestimate
-    try:
-        return byte_pairs(encoding)
-    except ImportError:
-        return overestimate
+    return byte_pairs(encoding) if encoding else overestimate
 
 
 def _encoding_name(model: str) -> str | None:
     if re.match(r"(chatgpt-|gpt-4[o.]|gpt-5|gpt-oss|o\d)", model):
         return "o200k_base"
     return "cl100k_base" if re.match(r"gpt-(4|3\.5)", model) else None
-
-
-def _key(settings: GenerationSettings) -> str:
-    """The key to send; an endpoint of one's own may need none. Raises SettingsError when nothing can be sent."""
-    if find_spec("openai") is None:
-        raise SettingsError("generation.provider = openai needs the openai package", hint=_INSTALL)
-    key = settings.api_key.get_secret_value() if settings.api_key else os.environ.get("OPENAI_API_KEY")
-    if not key and settings.base_url is None:
-        raise SettingsError(
-            "there is no API key for OpenAI",
-            hint="set OPENAI_API_KEY or generation.api_key, or name another endpoint with generation.base_url",
-        )
-    return key or "none"
 
 
 async def _pieces(upstream: AsyncStream[ChatCompletionChunk], name: str) -> AsyncGenerator[str, None]:
@@ -161,30 +147,6 @@ async def _pieces(upstream: AsyncStream[ChatCompletionChunk], name: str) -> Asyn
         )
 
 
-def _translate(error: APIError, name: str) -> ProviderError:
-    """The one place that knows which failures a later try may mend."""
-    status: int | None = getattr(error, "status_code", None)
-    if _is_overflow(error):
-        return ProviderError(
-            f"the prompt is longer than {name} can take: {error.message}",
-            hint="set generation.context_window to the model's real window, or lower prompt.budget",
-        )
-    if status is None:
-        hint = "check generation.base_url, and that the server runs"
-        return ProviderUnavailable(f"{name} cannot be reached: {_reason(error)}", hint=hint)
-    message = f"{name} answered {status}: {error.message}"
-    if status in (408, 429) or status >= 500:
-        return ProviderUnavailable(message, hint="try again later, or check the endpoint's limits and its log")
-    return ProviderError(message, hint=_HINTS.get(status, "check generation.model and generation.temperature"))
-
-
-_HINTS = {
-    401: "check generation.api_key or OPENAI_API_KEY",
-    403: "this key may not use generation.model at generation.base_url",
-    404: "check generation.model, and that generation.base_url ends as the endpoint wants it (often /v1)",
-}
-
-
 def _is_overflow(error: APIError) -> bool:
     """OpenAI and vLLM give a code or a phrase, llama.cpp a type."""
     return (
@@ -192,8 +154,3 @@ def _is_overflow(error: APIError) -> bool:
         or error.type == "exceed_context_size_error"
         or "maximum context length" in error.message
     )
-
-
-def _reason(error: APIError) -> str:
-    """The innermost cause says more than "Connection error."."""
-    return str(error.__cause__ or error.message)
