@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.catalog.catalog import Catalog
-from ragstone.models import Chunk, Collection, Document, Fingerprint, Generation, NewVersion, Section
+from ragstone.models import Chunk, Collection, Document, Fingerprint, Generation, NewVersion, Section, StoredChunk
 
 FINGERPRINT = Fingerprint(digest="f" * 64, dimensions=4, spec={"model": "made for tests", "dimensions": 4})
 PROBES = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -76,10 +76,17 @@ async def generation(
     return collection, await catalog.create_generation(collection, FINGERPRINT, PROBES, {"strategy": settings})
 
 
+async def stored(catalog: Catalog, generation: Generation) -> dict[str, list[StoredChunk]]:
+    """What a reader finds in a generation: the chunks of each document in their order, by URI."""
+    replacements, _ = await catalog.replacements(0, 10**6)
+    ids = [point.chunk_id for r in replacements if r.generation == generation.id for point in r.points]
+    chunks = (await catalog.chunks(generation.id, generation.tenant, ids)).values()
+    found: dict[str, list[StoredChunk]] = {uri: [] for uri in await catalog.states(generation)}
+    for chunk in sorted(chunks, key=lambda chunk: chunk.ordinal):
+        found[chunk.uri].append(chunk)
+    return found
+
+
 async def texts(catalog: Catalog, generation: Generation) -> dict[str, list[str]]:
-    """What a reader finds in a generation: the chunks of each document, by URI."""
-    states = await catalog.states(generation)
-    return {
-        uri: [c.text for c in await catalog.document_chunks(generation.tenant, generation.id, state.id)]
-        for uri, state in states.items()
-    }
+    """The texts of these chunks."""
+    return {uri: [chunk.text for chunk in chunks] for uri, chunks in (await stored(catalog, generation)).items()}

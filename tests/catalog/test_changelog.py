@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from catalog.material import FINGERPRINT, PREFIX, generation, vector, version
+from catalog.material import FINGERPRINT, PREFIX, generation, stored, vector, version
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import CatalogError
 from ragstone.models import document_id
@@ -27,8 +27,8 @@ async def test_a_publication_is_a_replacement_with_its_points(catalog: Catalog) 
     assert (replacement.tenant, replacement.collection, replacement.generation) == ("acme", collection.id, made.id)
     assert (replacement.fingerprint, replacement.dimensions) == (FINGERPRINT.digest, 4)
     assert replacement.document_id == document_id("acme", "handbook", "file:///a")
-    stored = await catalog.document_chunks("acme", made.id, replacement.document_id)
-    assert [p.chunk_id for p in replacement.points] == [c.id for c in stored]
+    chunks = (await stored(catalog, made))["file:///a"]
+    assert [p.chunk_id for p in replacement.points] == [c.id for c in chunks]
     assert [p.text for p in replacement.points] == [PREFIX + "one", PREFIX + "two"]
     for point in replacement.points:
         np.testing.assert_array_equal(point.vector, vector(point.text))

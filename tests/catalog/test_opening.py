@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from catalog.material import generation, texts, version
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
+from ragstone.catalog.connections import conninfo
 from ragstone.catalog.statements import migrations
 from ragstone.errors import CatalogError, CatalogUnavailable
 
@@ -175,6 +178,20 @@ async def test_a_server_that_is_not_there(url: str) -> None:
     assert "RAGSTONE_DATABASE_URL" in caught.value.hint
 
 
+async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.catalog.connections.CONNECT", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/nowhere"
+        async with asyncio.timeout(60):
+            with pytest.raises(CatalogUnavailable, match="timeout"):
+                await Catalog.open(url)
+
+
+def test_a_connect_timeout_of_ones_own_is_kept() -> None:
+    url = "postgresql://host/name?connect_timeout=99"
+    assert conninfo_to_dict(conninfo(url))["connect_timeout"] == "99"
+
+
 @pytest.mark.parametrize("url", ["secret", "postgres//user:secret@host/x", "postgresql://user:secret%@host/x"])
 async def test_a_url_that_is_none_is_not_repeated_with_its_password(url: str) -> None:
     with pytest.raises(CatalogError, match="not a PostgreSQL URL") as caught:
@@ -279,7 +296,7 @@ async def test_a_full_disk_is_told_and_nothing_is_lost(catalog: Catalog, databas
 
 async def test_a_catalog_keeps_its_identity_and_another_has_another(postgres: Postgres, database_url: str) -> None:
     first = await _identity(database_url)
-    assert await _identity(database_url) == first
+    assert await _identity(f"{database_url}&options=-c%20TimeZone%3DAsia/Tokyo") == first
     with postgres.database() as other:
         assert await _identity(other) != first
 

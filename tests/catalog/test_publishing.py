@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.material import MODIFIED, PREFIX, generation, texts, vector, version
+from catalog.material import MODIFIED, PREFIX, generation, stored, texts, vector, version
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import CatalogError
@@ -24,7 +24,7 @@ async def test_a_published_version_is_read_back_whole(catalog: Catalog) -> None:
     await catalog.publish(made, [published])
 
     document = document_id("acme", "handbook", "file:///a")
-    chunks = await catalog.document_chunks("acme", made.id, document)
+    chunks = (await stored(catalog, made))["file:///a"]
     assert [c.text for c in chunks] == ["one", "zwei 🚲", "three"]
     second = chunks[1]
     assert published.document.text[second.start : second.end] == "zwei 🚲"
@@ -37,7 +37,7 @@ async def test_a_published_version_is_read_back_whole(catalog: Catalog) -> None:
 async def test_a_new_version_takes_the_old_ones_place(catalog: Catalog) -> None:
     _, made = await generation(catalog)
     first = await catalog.publish(made, [version("file:///a", ["old"])])
-    (old,) = await catalog.document_chunks("acme", made.id, document_id("acme", "handbook", "file:///a"))
+    (old,) = (await stored(catalog, made))["file:///a"]
     second = await catalog.publish(made, [version("file:///a", ["new", "newer"], revision="2")])
 
     assert second > first
@@ -67,7 +67,7 @@ async def test_ids_do_not_depend_on_when_or_where(postgres: Postgres) -> None:
             collection, made = await generation(catalog)
             await catalog.publish(made, [version("file:///a", ["one", "two"])])
             await catalog.publish(made, [version("file:///a", ["one", "three"])])
-            chunks = await catalog.document_chunks("acme", made.id, document_id("acme", "handbook", "file:///a"))
+            chunks = (await stored(catalog, made))["file:///a"]
             ids.append((collection.id, made.id, [(c.id, c.version_id) for c in chunks]))
             await catalog.aclose()
     assert ids[0] == ids[1]
@@ -103,8 +103,7 @@ async def test_delete_removes_a_document_from_every_generation(catalog: Catalog)
     _, second = await generation(catalog, settings="fixed")
     for made in (first, second):
         position = await catalog.publish(made, [version("file:///a", ["one"]), version("file:///b", ["two"])])
-    document = document_id("acme", "handbook", "file:///a")
-    gone = await catalog.document_chunks("acme", first.id, document)
+    gone = (await stored(catalog, first))["file:///a"]
 
     assert await catalog.delete(collection, ["file:///a", "file:///unknown"]) > position
     for made in (first, second):
@@ -125,7 +124,7 @@ async def test_chunks_of_another_generation_are_not_given(catalog: Catalog) -> N
     _, first = await generation(catalog)
     _, second = await generation(catalog, settings="fixed")
     await catalog.publish(first, [version("file:///a", ["one"])])
-    (chunk,) = await catalog.document_chunks("acme", first.id, document_id("acme", "handbook", "file:///a"))
+    (chunk,) = (await stored(catalog, first))["file:///a"]
     assert await catalog.chunks(second.id, "acme", [chunk.id]) == {}
 
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
 
-from catalog.material import FINGERPRINT, PREFIX, PROBES, generation, texts, version
+from catalog.material import FINGERPRINT, PREFIX, PROBES, generation, stored, texts, version
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import CatalogError
-from ragstone.models import Collection, Generation, document_id
+from ragstone.models import Collection, Generation
 
 TENANT_TABLES = """
     SELECT c.relname, c.relrowsecurity, EXISTS (
@@ -149,10 +149,8 @@ async def _attempt(catalog: Catalog, attempt: str, uri: str, collection: Collect
 
 
 async def _read_nothing(catalog: Catalog, collection: Collection, made: Generation) -> None:
-    document = document_id("acme", "handbook", "file:///secret")
-    (chunk,) = await catalog.document_chunks("acme", made.id, document)
+    (chunk,) = (await stored(catalog, dataclasses.replace(made, tenant="acme")))["file:///secret"]
     assert await catalog.chunks(made.id, "rival", [chunk.id]) == {}
-    assert await catalog.document_chunks("rival", made.id, document) == []
     assert await catalog.generation("rival", made.id) is None
     assert "file:///secret" not in await catalog.states(made)
     assert await catalog.sources(collection) == []
@@ -165,7 +163,7 @@ async def _snapshot(catalog: Catalog, collection: Collection, made: Generation) 
         await catalog.states(made),
         await catalog.stats(collection),
         [source.prefix for source in await catalog.sources(collection)],
-        await catalog.generations(collection),
+        await catalog.generation("acme", made.id),
         await catalog.collection("acme", "handbook"),
         {text: vector.tolist() for text, vector in known.items()},
     )

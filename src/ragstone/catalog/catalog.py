@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from ragstone.catalog import changelog, publishing, reading
 from ragstone.catalog.changelog import ChangeSignal
-from ragstone.catalog.connections import Connections
+from ragstone.catalog.connections import Connections, conninfo
 from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.migrations import ensure_schema
 from ragstone.errors import CatalogError
@@ -47,8 +47,9 @@ class Catalog:
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
         """Connect to any PostgreSQL ≥ 16, bringing the schema up to date first if it is not."""
-        await ensure_schema(url)
-        catalog = cls(url, pool_size)
+        address = conninfo(url)
+        await ensure_schema(address)
+        catalog = cls(address, pool_size)
         await catalog._connections.open()
         return catalog
 
@@ -102,11 +103,6 @@ class Catalog:
         names = ("add_fingerprint", "add_generation", "generation")
         (row,) = await self._connections.run(collection.tenant, names, parameters)
         return reading.generation(row)
-
-    async def generations(self, collection: Collection) -> list[Generation]:
-        """All generations, oldest first."""
-        rows = await self._connections.run(collection.tenant, ("generations",), {"collection": collection.id})
-        return [reading.generation(row) for row in rows]
 
     async def generation(self, tenant: str, id: UUID) -> Generation | None:  # noqa: A002
         rows = await self._connections.run(tenant, ("generation",), {"id": id})
@@ -183,12 +179,6 @@ class Catalog:
         parameters = {"generation": generation_id, "ids": list(ids)}
         rows = await self._connections.run(tenant, ("chunks",), parameters)
         return {chunk.id: chunk for chunk in map(reading.chunk, rows)}
-
-    async def document_chunks(self, tenant: str, generation_id: UUID, document_id: UUID) -> list[StoredChunk]:
-        """All chunks of a document's current version, in order; none if there is no such document."""
-        parameters = {"generation": generation_id, "document": document_id}
-        rows = await self._connections.run(tenant, ("document_chunks",), parameters)
-        return [reading.chunk(row) for row in rows]
 
     async def stats(self, collection: Collection) -> reading.CollectionStats:
         parameters = {"collection": collection.id}

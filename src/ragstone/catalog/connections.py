@@ -8,18 +8,35 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.statements import script, statement
+from ragstone.errors import CatalogError
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 Parameters: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
 
+CONNECT = 10
+"""Seconds to wait for a server that does not answer, unless the URL has a connect_timeout."""
+
 RECONNECT = 10.0
 """Seconds to keep trying when the server went away, before CatalogUnavailable is raised."""
+
+
+def conninfo(url: str) -> str:
+    """The URL, with a limit to the time that connecting takes. Raises CatalogError when it is no PostgreSQL URL."""
+    try:
+        limited = "connect_timeout" in conninfo_to_dict(url)
+    except ProgrammingError:
+        # The driver's message repeats what was given, with the password in it.
+        raise CatalogError(
+            "the database's address is not a PostgreSQL URL", hint="write postgresql://user:password@host/name"
+        ) from None
+    return url if limited else make_conninfo(url, connect_timeout=CONNECT)
 
 
 class Connections:

@@ -6,8 +6,7 @@ PostgreSQL drops with the connection: a process that is killed leaves nothing ha
 
 from __future__ import annotations
 
-from psycopg import AsyncConnection, ProgrammingError, errors
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import AsyncConnection, errors
 from psycopg.sql import SQL, Identifier
 
 from ragstone.catalog.connections import Connection
@@ -21,7 +20,6 @@ OLDEST = 16
 
 async def ensure_schema(url: str) -> None:
     """Check the server and the schema with one query, and migrate if there is need. Raises CatalogError."""
-    _check_url(url)
     with catalog_errors():
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
             if connection.info.server_version < OLDEST * 10_000:
@@ -31,16 +29,6 @@ async def ensure_schema(url: str) -> None:
                 )
             if not await _is_current(connection):
                 await _migrate(connection)
-
-
-def _check_url(url: str) -> None:
-    try:
-        conninfo_to_dict(url)
-    except ProgrammingError:
-        # The driver's message repeats what was given, with the password in it.
-        raise CatalogError(
-            "the database's address is not a PostgreSQL URL", hint="write postgresql://user:password@host/name"
-        ) from None
 
 
 async def _is_current(connection: Connection) -> bool:

@@ -55,13 +55,6 @@ INSERT INTO ragstone.generations (tenant, id, collection, fingerprint, settings)
 VALUES (%(tenant)s, %(id)s, %(collection)s, %(fingerprint)s, %(settings)s)
 ON CONFLICT DO NOTHING
 
--- name: generations
-SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
-FROM ragstone.generations g
-JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
-WHERE g.collection = %(collection)s
-ORDER BY g.created_at, g.id
-
 -- name: generation
 SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
@@ -97,17 +90,6 @@ CROSS JOIN LATERAL (
     SELECT path FROM ragstone.sections WHERE tenant = c.tenant AND version = c.version AND ordinal = c.section OFFSET 0
 ) s
 WHERE c.id = ANY(%(ids)s) AND v.generation = %(generation)s AND v.ended_at IS NULL
-
--- name: document_chunks
-SELECT
-    c.id, v.document, c.version, d.uri, v.title, s.path, c.ordinal, c.start_offset, c.end_offset, c.text,
-    c.first_page, c.last_page, v.modified_at
-FROM ragstone.versions v
-JOIN ragstone.chunks c ON c.tenant = v.tenant AND c.version = v.id
-JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
-JOIN ragstone.sections s ON s.tenant = c.tenant AND s.version = c.version AND s.ordinal = c.section
-WHERE v.document = %(document)s AND v.generation = %(generation)s AND v.ended_at IS NULL
-ORDER BY c.ordinal
 
 -- name: vectors
 SELECT text_hash, vector FROM ragstone.vectors
@@ -252,7 +234,7 @@ RETURNING position
 SELECT pg_notify('ragstone_changes', '')
 
 -- name: identity
-SELECT min(applied_at)::text FROM ragstone.migrations
+SELECT extract(epoch FROM min(applied_at))::text FROM ragstone.migrations
 
 -- name: head
 SELECT coalesce(max(position), 0) FROM ragstone.change_log
