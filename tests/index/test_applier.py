@@ -53,9 +53,11 @@ class MemoryLog:
 
     async def changed(self, after: int, timeout: float) -> bool:
         self._count()
-        async with self._moved:
-            await self._moved.wait_for(lambda: len(self.entries) > after)
-        return True
+        try:
+            async with asyncio.timeout(timeout), self._moved:
+                return await self._moved.wait_for(lambda: len(self.entries) > after)
+        except TimeoutError:
+            return False
 
     def _count(self) -> None:
         self.calls += 1
@@ -147,6 +149,18 @@ async def test_an_index_of_another_catalog_is_rebuilt() -> None:
     assert await Applier(second, index).catch_up() == 3
     assert await index.count(scope_of(SCOPED)) == 3
     assert await index.source() == "second"
+
+
+async def test_another_catalog_in_the_place_of_a_silent_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.index.applier.RECHECK", 0.05)
+    index, log = ExactIndex(), MemoryLog("first")
+    await log.append(state(0, "fox"), state(1, "fox"))
+    running = asyncio.create_task(Applier(log, index).run())
+    assert await index.wait(2, timeout=10)
+    log.name, log.entries = "second", [state(number, "owl") for number in (2, 3, 4)]
+    assert await index.wait(3, timeout=10)
+    running.cancel()
+    assert await index.count(scope_of(SCOPED)) == 3
 
 
 async def test_the_real_catalog_is_followed(catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ from ragstone.models import Replacement
 
 logger = logging.getLogger(__name__)
 
-LISTEN = 30.0  # seconds until the log is looked at again although it announced nothing
+RECHECK = 30.0  # seconds of silence after which the log is asked anew whether it is still the same one
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 
 
@@ -88,7 +88,7 @@ class Applier:
             before = position
             try:
                 position = await self.catch_up()
-                announced = await self._log.changed(position, LISTEN)
+                announced = await self._log.changed(position, RECHECK)
             except (RagstoneError, OSError) as error:
                 logger.warning("the index cannot follow the catalog (%s); next try in %.1f s", error, pause)
             else:
