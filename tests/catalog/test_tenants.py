@@ -163,7 +163,7 @@ async def _snapshot(catalog: Catalog, collection: Collection, made: Generation) 
         await catalog.states(made),
         await catalog.stats(collection),
         [source.prefix for source in await catalog.sources(collection)],
-        await catalog.generation("acme", made.id),
+        await catalog.generations(collection),
         await catalog.collection("acme", "handbook"),
         {text: vector.tolist() for text, vector in known.items()},
     )

@@ -58,6 +58,13 @@ ON CONFLICT DO NOTHING
 -- name: generation
 SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
+-- name: generations
+SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
+FROM ragstone.generations g
+JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
+WHERE g.collection = %(collection)s
+ORDER BY g.created_at, g.id
+
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.id = %(id)s
 
