@@ -104,14 +104,14 @@ class Catalog:
         (row,) = await self._connections.run(collection.tenant, names, parameters)
         return reading.generation(row)
 
-    async def generation(self, tenant: str, id: UUID) -> Generation | None:  # noqa: A002
-        rows = await self._connections.run(tenant, ("generation",), {"id": id})
-        return reading.generation(rows[0]) if rows else None
-
     async def generations(self, collection: Collection) -> list[Generation]:
         """All generations, oldest first."""
         rows = await self._connections.run(collection.tenant, ("generations",), {"collection": collection.id})
         return [reading.generation(row) for row in rows]
+
+    async def generation(self, tenant: str, id: UUID) -> Generation | None:  # noqa: A002
+        rows = await self._connections.run(tenant, ("generation",), {"id": id})
+        return reading.generation(rows[0]) if rows else None
 
     async def serve(self, generation: Generation) -> None:
         """Let this generation answer its collection's questions from now on."""

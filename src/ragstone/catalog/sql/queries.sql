@@ -55,9 +55,6 @@ INSERT INTO ragstone.generations (tenant, id, collection, fingerprint, settings)
 VALUES (%(tenant)s, %(id)s, %(collection)s, %(fingerprint)s, %(settings)s)
 ON CONFLICT DO NOTHING
 
--- name: generation
-SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
-FROM ragstone.generations g
 -- name: generations
 SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
@@ -65,6 +62,9 @@ JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.collection = %(collection)s
 ORDER BY g.created_at, g.id
 
+-- name: generation
+SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
+FROM ragstone.generations g
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.id = %(id)s
 
