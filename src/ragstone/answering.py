@@ -12,7 +12,7 @@ from ragstone.generation.base import Generator
 from ragstone.models import Citation, Passage, Prompt, Scope
 from ragstone.prompting.citations import CitationEvent, CitationScanner, Cited, Text, Unknown
 from ragstone.prompting.prompt import Built, build
-from ragstone.retrieval.pipeline import Retriever
+from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import PromptSettings, RetrievalSettings
 from ragstone.telemetry import Stage, Trace
 
@@ -62,11 +62,7 @@ class Answerer:
 
         Raises what retrieval, the prompt and the generator raise. Without passages the generator is not called.
         """
-        found = await self.retriever.retrieve(question, scope, retrieval)
-        with found.trace.stage("prompt") as stage:
-            built = build(question, found.passages, self.generator.count, prompting, self.generator.context_window)
-            _account(stage, built, len(found.passages))
-        prompt = built.prompt
+        found, prompt = await self.prepare(question, scope, retrieval, prompting)
         yield Sources(passages=prompt.passages)
         written = _Written(CitationScanner(prompt.passages))
         with found.trace.stage("generate"):
@@ -89,6 +85,16 @@ class Answerer:
             prompt_tokens=prompt.tokens,
             trace=found.trace,
         )
+
+    async def prepare(
+        self, question: str, scope: Scope, retrieval: RetrievalSettings, prompting: PromptSettings
+    ) -> tuple[Retrieved, Prompt]:
+        """All that comes before generation; its trace ends with the stage `prompt`."""
+        found = await self.retriever.retrieve(question, scope, retrieval)
+        with found.trace.stage("prompt") as stage:
+            built = build(question, found.passages, self.generator.count, prompting, self.generator.context_window)
+            _account(stage, built, len(found.passages))
+        return found, built.prompt
 
     async def _pieces(self, prompt: Prompt, prompting: PromptSettings) -> AsyncGenerator[str, None]:
         if prompt.passages:

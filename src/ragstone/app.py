@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 from ragstone.answering import Answerer, Event
 from ragstone.catalog import embedded
 from ragstone.catalog.catalog import Catalog
-from ragstone.catalog.reading import CollectionStats
+from ragstone.catalog.reading import GenerationStats
 from ragstone.embedding import fingerprint
 from ragstone.embedding.base import Embedder
-from ragstone.errors import NothingIndexed, SettingsError, SourceError
+from ragstone.errors import CatalogError, IndexUnavailable, NothingIndexed, SettingsError, SourceError
 from ragstone.generation.base import Generator
 from ragstone.index.applier import Applier
 from ragstone.index.base import Index
@@ -29,7 +30,11 @@ from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import FolderSource, RetrievalSettings, Settings, SqlSource
 from ragstone.sources.base import Source
 
+logger = logging.getLogger(__name__)
+
+WATCH = 1.0  # seconds between looks at the embedded PostgreSQL
 NOTICED = 1.0
+REBUILD = 3600.0  # seconds that an index may take to follow a reindex
 REINDEX = "`ragstone reindex` builds a new generation with the present settings and then switches to it"
 
 
@@ -39,9 +44,17 @@ class Status:
 
     collection: str
     generation: Generation | None  # the serving one
-    stats: CollectionStats
+    stats: GenerationStats | None  # what it holds
     position: int  # of the index
     head: int  # of the change log
+
+    @property
+    def documents(self) -> int:
+        return self.stats.documents if self.stats else 0
+
+    @property
+    def chunks(self) -> int:
+        return self.stats.chunks if self.stats else 0
 
     @property
     def lag(self) -> int:
@@ -72,20 +85,61 @@ class Ragstone:
         generation = await self._writable(collection)
         return await self._sync_into(collection, generation, source, progress, allow_empty=allow_empty)
 
-    async def reindex(self, progress: Progress) -> dict[str, Report]:
-        """Build a new generation from every source synced so far, then switch to it.
+    async def reindex(self, progress: Progress, *, accept_loss: bool = False) -> dict[str, Report]:
+        """Build a new generation with the present settings from every source synced so far, then switch to it.
 
-        Questions are answered from the old one meanwhile. When a source fails, the switch does not happen.
+        Questions are answered from the old one meanwhile. The switch does not happen when a source fails or lists
+        nothing, nor when a document that is served now cannot be read any more, unless `accept_loss`.
         """
         collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
         names = [record.name for record in await self.catalog.sources(collection)]
         if not names:
             raise NothingIndexed("there is no source to build from", hint="`ragstone index PATH` adds one")
         generation = await self._new_generation(collection)
+        if generation.id == collection.serving:
+            raise SettingsError(
+                "the collection was built with the present settings", hint="`ragstone index` follows changed documents"
+            )
         reports = {n: await self._sync_into(collection, generation, self.source(n), progress) for n in names}
-        await self.index.wait(await self.catalog.head(), timeout=3600)
+        gone = await self._compare(collection, generation, reports, accept_loss)
+        if not await self.caught_up(REBUILD):
+            raise IndexUnavailable(f"the index did not catch up in {REBUILD:.0f} s", hint="see `ragstone status`")
         await self._serve(generation)
+        await self.catalog.delete(collection, gone)
         return reports
+
+    async def _compare(
+        self, collection: Collection, generation: Generation, reports: Mapping[str, Report], accept_loss: bool
+    ) -> list[str]:
+        """The documents that are served now and that their sources have no more. Raises SourceError."""
+        if empty := [name for name, report in reports.items() if not report.listed]:
+            raise SourceError(
+                f"{', '.join(empty)} lists nothing: the old generation goes on serving",
+                hint="`ragstone forget NAME` removes a source for good",
+            )
+        serving = collection.serving and await self.catalog.generation(collection.tenant, collection.serving)
+        served = await self.catalog.states(serving) if serving else {}
+        unread = {skip.uri for report in reports.values() for skip in report.skipped}
+        if (lost := sorted(unread & served.keys())) and not accept_loss:
+            raise SourceError(
+                f"{len(lost)} documents that are served now cannot be read: {', '.join(lost[:3])} …; the old "
+                "generation goes on serving",
+                hint="mend them, or switch without them by --accept-loss",
+            )
+        return sorted(served.keys() - (await self.catalog.states(generation)).keys())
+
+    async def forget(self, name: str) -> int:
+        """Remove a source and its documents, which are in no answer from then on. Returns how many there were."""
+        collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
+        known = {record.name for record in await self.catalog.sources(collection)}
+        source = name if name in known else _path_name(name)
+        if source not in known:
+            raise SourceError(f"no source is called {name}", hint=f"known: {', '.join(sorted(known)) or 'none'}")
+        states = [await self.catalog.states(g) for g in await self.catalog.generations(collection)]
+        own = {uri for documents in states for uri, state in documents.items() if state.source == source}
+        await self.catalog.delete(collection, sorted(own))
+        await self.catalog.forget_source(collection, source)
+        return len(own)
 
     def source(self, name: str) -> Source:
         """A source of ragstone.toml by its name, or the folder or file at a path. Raises SourceError."""
@@ -100,9 +154,9 @@ class Ragstone:
             known = ", ".join(self.settings.sources) or "none"
             raise SourceError(
                 f"{name}: no such file or folder, and no source of that name",
-                hint=f"sources in ragstone.toml: {known}",
+                hint=f"sources in ragstone.toml: {known}; `ragstone forget` removes one that is gone for good",
             )
-        return Folder(name if configured else str(Path(name).resolve()), configured or FolderSource(path=Path(name)))
+        return Folder(name if configured else _path_name(name), configured or FolderSource(path=Path(name)))
 
     async def caught_up(self, timeout: float) -> bool:
         """Wait until the index holds all that is published; False when it does not after `timeout` seconds."""
@@ -164,6 +218,11 @@ class Ragstone:
 
     # --- answering ----------------------------------------------------------------------------------------------
 
+    async def explain(self, question: str, retrieval: RetrievalSettings | None = None) -> Retrieved:
+        """What `answer` would draw from, with the account of the prompt as well; nothing is generated."""
+        retrieval = retrieval or self.settings.retrieval
+        return (await self._answerer.prepare(question, await self.scope(), retrieval, self.settings.prompt))[0]
+
     async def search(self, question: str, retrieval: RetrievalSettings | None = None) -> Retrieved:
         """Passages for a question, with the account of every stage."""
         return await self.retriever.retrieve(question, await self.scope(), retrieval or self.settings.retrieval)
@@ -194,6 +253,7 @@ class Ragstone:
                 raise NothingIndexed(f"collection {name!r} holds nothing yet", hint="`ragstone index PATH` fills it")
             if self._serving is None or self._serving.id != collection.serving:
                 self._serving = await self._verify(collection)
+            await self.caught_up(0)  # lets the index know what it must not fall behind of
             self._seen = time.monotonic()
         return self._serving
 
@@ -207,17 +267,27 @@ class Ragstone:
 
     # --- operating ----------------------------------------------------------------------------------------------
 
+    async def lag(self) -> int:
+        """Change-log entries that the index has not applied yet. Raises when catalog or index cannot be reached."""
+        return max(0, await self.catalog.head() - await self.index.position())
+
     async def status(self) -> Status:
-        """How the collection and its index stand; needs no model."""
-        collection = await self.catalog.ensure_collection(self.settings.tenant, self.settings.collection)
-        serving = collection.serving
+        """How the collection and its index stand; needs no model and changes nothing."""
+        collection = await self.catalog.collection(self.settings.tenant, self.settings.collection)
+        serving = collection and collection.serving
+        held = (await self.catalog.stats(collection)).generations if collection else ()
         return Status(
-            collection=collection.name,
-            generation=await self.catalog.generation(collection.tenant, serving) if serving else None,
-            stats=await self.catalog.stats(collection),
+            collection=self.settings.collection,
+            generation=await self.catalog.generation(self.settings.tenant, serving) if serving else None,
+            stats=next((stats for stats in held if stats.generation == serving), None),
             position=await self.index.position(),
             head=await self.catalog.head(),
         )
+
+
+def _path_name(path: str) -> str:
+    """The name of a source that is only known by its path."""
+    return str(Path(path).resolve())
 
 
 @asynccontextmanager
@@ -230,6 +300,7 @@ async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
         if url is None:
             server = await asyncio.to_thread(embedded.start, settings.data_dir)
             stack.callback(server.stop)
+            stack.push_async_callback(_cancel, asyncio.create_task(_keep_running(server)))
         index = await stack.enter_async_context(_open_index(settings, url))
         catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
         stack.push_async_callback(catalog.aclose)
@@ -285,6 +356,18 @@ def make_generator(settings: Settings, embedder: Embedder) -> Generator:
     return ExtractiveGenerator(settings.generation, embedder)
 
 
+async def _keep_running(server: embedded.EmbeddedPostgres) -> None:
+    """Start PostgreSQL again when it was killed: the connections recover by themselves."""
+    while True:
+        await asyncio.sleep(WATCH)
+        try:
+            await asyncio.to_thread(server.revive)
+        except CatalogError as error:
+            logger.warning("%s; %s", error, error.hint)
+
+
 async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Until it has ended: `wait_for` of Python 3.11, which the connection pool uses, may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)

@@ -154,6 +154,7 @@ class DocumentState:
 
     id: UUID
     uri: str
+    source: str  # the one that listed it last
     revision: str
     content_hash: bytes
     last_indexed_at: datetime

@@ -242,14 +242,21 @@ def _refuse_unknown_variables() -> None:
 
 
 def _explain(error: ValidationError, file: Path) -> str:
-    lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+    lines = [
+        f"{'.'.join(str(part) for part in e['loc'])}: {'no such setting' if e['type'] == 'extra_forbidden' else e['msg']}"
+        for e in error.errors()
+    ]
     return f"wrong settings ({file} and {ENV_PREFIX}*): " + "; ".join(lines)
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Paths made absolute, so that they mean the same wherever a process runs."""
     sources = {name: _anchored_source(source, folder) for name, source in settings.sources.items()}
-    return settings.model_copy(update={"data_dir": (folder / settings.data_dir).absolute(), "sources": sources})
+    folders = {
+        "data_dir": (folder / settings.data_dir).absolute(),
+        "cache_dir": settings.cache_dir and (folder / settings.cache_dir).absolute(),
+    }
+    return settings.model_copy(update={**folders, "sources": sources})
 
 
 def _anchored_source(source: Source, folder: Path) -> Source:

@@ -76,6 +76,10 @@ class Catalog:
         parameters = {"collection": collection.id, "name": name, "prefix": prefix}
         await self._connections.run(collection.tenant, ("record_source",), parameters)
 
+    async def forget_source(self, collection: Collection, name: str) -> None:
+        """Remove what `record_source` kept; its documents stay."""
+        await self._connections.run(collection.tenant, ("forget_source",), {"collection": collection.id, "name": name})
+
     async def sources(self, collection: Collection) -> list[reading.SourceRecord]:
         """The sources by name, with the time when each was last read completely."""
         rows = await self._connections.run(collection.tenant, ("sources",), {"collection": collection.id})
@@ -145,6 +149,12 @@ class Catalog:
             return await self.head()
         async with self._connections.loading(generation.tenant) as connection:
             return await publishing.publish(connection, generation, batch)
+
+    async def claim(self, collection: Collection, source: str, uris: Sequence[str]) -> None:
+        """Make documents the source's own: what it lists no longer is then known to be gone."""
+        await self._connections.run(
+            collection.tenant, ("claim",), {"collection": collection.id, "source": source, "uris": list(uris)}
+        )
 
     async def touch(self, generation: Generation, revisions: Mapping[str, str]) -> None:
         """Record new revisions, by URI, of documents whose content is the same."""

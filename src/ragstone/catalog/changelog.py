@@ -110,8 +110,10 @@ async def changed(connections: Connections, signal: ChangeSignal, after: int, ti
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return False
+        # Not wait_for: that of Python 3.11 swallows a cancellation that comes together with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), min(remaining, POLL))
+            async with asyncio.timeout(min(remaining, POLL)):
+                await woken.wait()
 
 
 async def head(connections: Connections) -> int:

@@ -46,6 +46,11 @@ class EmbeddedPostgres:
         self._users: int | None = users
         atexit.register(self.stop)
 
+    def revive(self) -> None:
+        """Start the server again if it is gone. Takes a fraction of a millisecond when it is not; blocks."""
+        with _alone(self._lock):
+            _ensure_running(self._folder)
+
     def stop(self) -> None:
         """Let go of the server; the last to do so stops it. A second call does nothing."""
         if self._users is None:

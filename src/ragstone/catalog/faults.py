@@ -60,6 +60,8 @@ def catalog_errors() -> Iterator[None]:
         raise CatalogError(f"PostgreSQL stores UTF-8 only: {error}") from error
     except psycopg.Error as error:
         raise translated(error) from error
+    except (UnicodeError, OSError) as error:  # looking up an odd host name
+        raise CatalogUnavailable(f"cannot reach PostgreSQL: {error}", hint=_REACH) from error
 
 
 def translated(error: psycopg.Error) -> CatalogError:

@@ -72,8 +72,15 @@ def source(row: Row) -> SourceRecord:
 
 
 def state(row: Row) -> DocumentState:
-    key, uri, revision, content_hash, last_indexed_at = row
-    return DocumentState(id=key, uri=uri, revision=revision, content_hash=content_hash, last_indexed_at=last_indexed_at)
+    key, uri, source, revision, content_hash, last_indexed_at = row
+    return DocumentState(
+        id=key,
+        uri=uri,
+        source=source,
+        revision=revision,
+        content_hash=content_hash,
+        last_indexed_at=last_indexed_at,
+    )
 
 
 def chunk(row: Row) -> StoredChunk:

@@ -132,7 +132,7 @@ async def _explain(settings: Settings, question: str, document: str) -> tuple[Re
 
     async with open_ragstone(settings) as ragstone:
         await _wait_for_index(ragstone)
-        found = await ragstone.search(question)
+        found = await ragstone.explain(question)
         scope = await ragstone.scope()
         ids = [fused.hit.chunk_id for fused in found.ranked]
         chunks = await ragstone.catalog.chunks(scope.generation, scope.tenant, ids)
@@ -215,7 +215,9 @@ def answer_record(passages: Sequence[Passage], done: Done) -> dict[str, object]:
         "refused": done.refused,
         "citations": [citation.number for citation in done.citations],
         "passages": passages,
+        "unknown_citations": done.unknown_citations,
         "generator": done.generator,
+        "prompt_tokens": done.prompt_tokens,
         "timing_ms": milliseconds(done.trace),
     }
 

@@ -44,7 +44,26 @@ def index(
     _finish(reports, json, strict)
 
 
-def reindex(context: typer.Context, json: Json = False) -> None:
+def forget(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A source: a name of ragstone.toml, or the path it was indexed by.")],
+    json: Json = False,
+) -> None:
+    """Remove a source and its documents: they are in no answer from then on.
+
+    Example: `ragstone forget ./old-docs`
+    """
+    count = run(_forget(settings_of(context), name))
+    print_json({"deleted": count}) if json else typer.echo(f"{name}: {count} documents deleted")
+
+
+def reindex(
+    context: typer.Context,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Switch even without documents that cannot be read any more.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Build the collection anew with the present settings, beside the serving one, then switch to it.
 
     Needed after a change of model or chunking. Questions are answered from the old generation meanwhile.
@@ -53,7 +72,7 @@ def reindex(context: typer.Context, json: Json = False) -> None:
     """
     settings = settings_of(context)
     ensure_model(settings)
-    _finish(run(_reindex(settings, quiet=json)), json, strict=False)
+    _finish(run(_reindex(settings, accept_loss, quiet=json)), json, strict=False)
 
 
 async def _index(settings: Settings, names: list[str], allow_empty: bool, *, quiet: bool) -> dict[str, Report]:
@@ -65,16 +84,24 @@ async def _index(settings: Settings, names: list[str], allow_empty: bool, *, qui
             source = ragstone.source(name)
             with _bar(name, quiet) as progress:
                 reports[name] = await ragstone.sync(source, progress, allow_empty=allow_empty)
-        await ragstone.caught_up(INDEX_WAIT)
+        if not await ragstone.caught_up(INDEX_WAIT):
+            typer.secho("the index is still behind: `ragstone status` shows how far", fg="yellow", err=True)
     return reports
 
 
-async def _reindex(settings: Settings, *, quiet: bool) -> dict[str, Report]:
+async def _forget(settings: Settings, name: str) -> int:
+    from ragstone.app import open_ragstone
+
+    async with open_ragstone(settings) as ragstone:
+        return await ragstone.forget(name)
+
+
+async def _reindex(settings: Settings, accept_loss: bool, *, quiet: bool) -> dict[str, Report]:
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
         with _bar("reindex", quiet) as progress:
-            return await ragstone.reindex(progress)
+            return await ragstone.reindex(progress, accept_loss=accept_loss)
 
 
 @contextmanager

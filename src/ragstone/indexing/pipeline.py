@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ragstone.catalog.catalog import Catalog
 from ragstone.chunking.base import Chunker
 from ragstone.embedding.base import Embedder
-from ragstone.errors import DocumentError, EmptyDocument, SourceError
+from ragstone.errors import (
+    BrokenDocument,
+    DocumentError,
+    EmptyDocument,
+    RagstoneError,
+    SourceError,
+    UnreadableDocument,
+)
 from ragstone.indexing.report import Progress, Report
 from ragstone.models import Chunk, Collection, Document, DocumentState, Generation, Item, NewVersion, Skip, Vectors
 from ragstone.parsing.parse import parse
 from ragstone.sources.base import Source
 
-BATCH_CHUNKS = 128  # embedded and published together: enough to sort by length, little to lose in a crash
+BATCH_CHUNKS = 128  # embedded and published together: enough to keep the embedder busy, little to lose in a crash
 BATCH_DOCUMENTS = 64
-AHEAD = 16  # documents fetched and parsed before their turn
+PORTION = 2 * BATCH_CHUNKS  # texts embedded in one call
+AHEAD = 4  # documents fetched and parsed before their turn
+LONGEST_URI = 2000  # bytes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +75,20 @@ class Indexer:
             )
         run = _Run(self, source, known, report, progress)
         await run.publish_changed(items)
+        await run.claim(items)
         await run.delete_gone(items)
         report.position = max(report.position, await self.catalog.head())
         progress(report)
         return report
 
     async def _known(self, source: Source) -> dict[str, DocumentState]:
-        """The source's documents. A prefix that is no folder is the one document's URI, and starts others as well."""
+        """What is indexed under the source's prefix. No folder is a document's URI, and may start others."""
         known = await self.catalog.states(self.generation, source.prefix)
-        whole = source.prefix.endswith("/")
-        return {uri: state for uri, state in known.items() if whole or uri == source.prefix}
+        return {uri: state for uri, state in known.items() if _is_folder(source) or uri == source.prefix}
+
+
+def _is_folder(source: Source) -> bool:
+    return source.prefix.endswith("/")
 
 
 async def _list(source: Source, report: Report) -> list[Item]:
@@ -108,14 +125,22 @@ class _Run:
                 stages.create_task(self._embed_all(prepared, embedded))
                 stages.create_task(self._publish_all(embedded))
         except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            first = failed.exceptions[0]
+            raise first from first.__cause__
+
+    async def claim(self, items: Sequence[Item]) -> None:
+        """What a folder lists is its own from now on, and of no other source that listed it before."""
+        others = [i.uri for i in items if i.uri in self.known and self.known[i.uri].source != self.source.name]
+        if others and _is_folder(self.source):
+            await self.indexer.catalog.claim(self.indexer.collection, self.source.name, others)
 
     async def delete_gone(self, items: Sequence[Item]) -> None:
-        """What the source had and did not list. What could not be read is not gone, nor is what lies in it."""
+        """The source's own documents that it did not list. What could not be read is not gone, nor what lies in it."""
         unread = tuple(skip.uri for skip in self.report.skipped)
         folders = tuple(uri for uri in unread if uri.endswith("/"))
         listed = {item.uri for item in items}.union(unread)
-        gone = [uri for uri in self.known if uri not in listed and not uri.startswith(folders)]
+        own = [uri for uri, state in self.known.items() if state.source == self.source.name]
+        gone = [uri for uri in own if uri not in listed and not uri.startswith(folders)]
         if gone:
             self.report.position = await self.indexer.catalog.delete(self.indexer.collection, gone)
             self.report.deleted = len(gone)
@@ -146,19 +171,32 @@ class _Run:
 
     async def _prepare(self, item: Item) -> Prepared | None:
         """None when the content is what is indexed already. Raises DocumentError."""
+        if len(item.uri.encode()) > LONGEST_URI:
+            raise UnreadableDocument(f"its address has more than {LONGEST_URI} bytes")
         with _timed(self.report, "fetch"):
             data = await self.source.fetch(item, self.indexer.max_bytes)
             content_hash = hashlib.sha256(data).digest()
         state = self.known.get(item.uri)
         if state is not None and state.content_hash == content_hash:
             return None
-        with _timed(self.report, "parse"):
-            document = await asyncio.to_thread(parse, data, item.name)
-        with _timed(self.report, "chunk"):
-            chunks = await asyncio.to_thread(self.indexer.chunker.chunk, document)
+        document, chunks = await self._cut(item, data)
+        return Prepared(item=item, content_hash=content_hash, document=document, chunks=chunks)
+
+    async def _cut(self, item: Item, data: bytes) -> tuple[Document, list[Chunk]]:
+        """The document and its chunks. Whatever goes wrong is this one document's fault, and the others go on."""
+        try:
+            with _timed(self.report, "parse"):
+                document = await asyncio.to_thread(parse, data, item.name)
+            with _timed(self.report, "chunk"):
+                chunks = await asyncio.to_thread(self.indexer.chunker.chunk, document)
+        except RagstoneError:
+            raise
+        except Exception as error:
+            logger.debug("%s", item.uri, exc_info=True)
+            raise BrokenDocument(f"{type(error).__name__} while reading it: {error}") from error
         if not chunks:
             raise EmptyDocument("there is no text in it")
-        return Prepared(item=item, content_hash=content_hash, document=document, chunks=chunks)
+        return document, chunks
 
     # --- embed --------------------------------------------------------------------------------------------------
 
@@ -175,16 +213,26 @@ class _Run:
         with _timed(self.report, "publish"):
             known = await self.indexer.catalog.known_vectors(self.indexer.generation, texts)
         new = [text for text in texts if text not in known]
-        with _timed(self.report, "embed"):
-            fresh = await self.indexer.embedder.embed(new, "document")
-        vectors = known | dict(zip(new, fresh, strict=True))
+        vectors = known | await self._fresh(new)
         self.report.embedded += len(new)
         return [self._version(p, np.stack([vectors[chunk.embedded] for chunk in p.chunks])) for p in batch]
+
+    async def _fresh(self, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Embed texts in portions. All but the last are saved at once: a crash in a long document costs little."""
+        vectors: dict[str, npt.NDArray[np.float32]] = {}
+        for start in range(0, len(texts), PORTION):
+            portion = texts[start : start + PORTION]
+            with _timed(self.report, "embed"):
+                rows = await self.indexer.embedder.embed(portion, "document")
+            vectors |= zip(portion, rows, strict=True)
+            if start + PORTION < len(texts):
+                await self.indexer.catalog.save_vectors(self.indexer.generation, portion, rows)
+        return vectors
 
     def _version(self, prepared: Prepared, vectors: Vectors) -> NewVersion:
         return NewVersion(
             uri=prepared.item.uri,
-            source=self.source.name,
+            source=self._owner(prepared.item.uri),
             revision=prepared.item.revision,
             content_hash=prepared.content_hash,
             document=prepared.document,
@@ -192,6 +240,11 @@ class _Run:
             vectors=vectors,
             modified_at=prepared.item.modified_at,
         )
+
+    def _owner(self, uri: str) -> str:
+        """A file indexed alone stays with the folder that lists it: that one will notice when it is gone."""
+        state = self.known.get(uri)
+        return state.source if state and not _is_folder(self.source) else self.source.name
 
     # --- publish ------------------------------------------------------------------------------------------------
 

@@ -59,12 +59,12 @@ def _shared_path(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _text(run: Sequence[Candidate]) -> str:
-    """Overlaps once. Chunks leave out only blank text, so a gap between them is a line or paragraph break."""
+    """As long as the stretch of the document that it stands for: overlaps once, blank gaps as line breaks."""
     text, end = run[0].chunk.text, run[0].chunk.end
     for candidate in run[1:]:
         chunk = candidate.chunk
         gap = chunk.start - end
-        text += "\n\n"[:gap] + chunk.text if gap > 0 else chunk.text[-gap:]
+        text += "\n" * gap + chunk.text if gap > 0 else chunk.text[-gap:]
         end = max(end, chunk.end)
     return text
 

@@ -41,10 +41,9 @@ class Retrieved:
 
     def fates(self) -> dict[UUID, str]:
         """What became of each hit: the passage it is in, or the stage that removed it and why."""
-        fates = {drop.chunk_id: f"{stage.name}: {drop.reason}" for stage in self.trace.stages for drop in stage.drops}
-        for passage in self.passages:
-            fates |= dict.fromkeys(passage.chunk_ids, f"passage {passage.number}")
-        return fates
+        kept = {chunk_id: f"passage {p.number}" for p in self.passages for chunk_id in p.chunk_ids}
+        drops = [(stage.name, drop) for stage in self.trace.stages for drop in stage.drops]
+        return kept | {drop.chunk_id: f"{name}: {drop.reason}" for name, drop in drops}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,9 @@ VALUES (%(tenant)s, %(collection)s, %(name)s, %(prefix)s, now())
 ON CONFLICT (collection, name, tenant) DO UPDATE
 SET prefix = excluded.prefix, last_synced_at = excluded.last_synced_at
 
+-- name: forget_source
+DELETE FROM ragstone.sources WHERE collection = %(collection)s AND name = %(name)s
+
 -- name: sources
 SELECT name, prefix, last_synced_at FROM ragstone.sources WHERE collection = %(collection)s ORDER BY name
 
@@ -75,7 +78,7 @@ UPDATE ragstone.collections SET serving = %(generation)s WHERE id = %(collection
 -- Reading ------------------------------------------------------------------------------------------------------------
 
 -- name: states
-SELECT d.id, d.uri, v.revision, v.content_hash, v.last_indexed_at
+SELECT d.id, d.uri, d.source, v.revision, v.content_hash, v.last_indexed_at
 FROM ragstone.versions v
 JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 WHERE v.generation = %(generation)s AND v.ended_at IS NULL AND starts_with(d.uri, %(prefix)s)
@@ -139,6 +142,10 @@ INSERT INTO ragstone.documents (tenant, id, collection, uri, source)
 SELECT %(tenant)s, id, %(collection)s, uri, source
 FROM unnest(%(ids)s::uuid[], %(uris)s::text[], %(sources)s::text[]) AS new (id, uri, source)
 ON CONFLICT (id, tenant) DO UPDATE SET source = excluded.source, deleted_at = NULL
+
+-- name: claim
+UPDATE ragstone.documents SET source = %(source)s
+WHERE collection = %(collection)s AND uri = ANY(%(uris)s) AND source <> %(source)s
 
 -- name: lock_documents
 SELECT FROM ragstone.documents WHERE collection = %(collection)s AND uri = ANY(%(uris)s) ORDER BY id FOR UPDATE

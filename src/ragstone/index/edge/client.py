@@ -44,6 +44,7 @@ class EdgeIndex:
         self._settings = settings
         self._ef = ef
         self._idle: list[Stream] = []
+        self._seen = 0  # the furthest position known to be applied: no answer may come from before it
         self._started: int | None = None  # the process that this one started and has not waited for yet
 
     @classmethod
@@ -80,6 +81,7 @@ class EdgeIndex:
 
     async def position(self) -> int:
         header, _ = await self._call({"do": "position"})
+        self._seen = max(self._seen, int(header["position"]))
         return int(header["position"])
 
     async def apply(self, replacements: Sequence[Replacement], position: int) -> None:
@@ -90,6 +92,7 @@ class EdgeIndex:
         self, scope: Scope, *, vector: npt.NDArray[np.float32] | None, text: str | None, limit: int
     ) -> list[Hit]:
         header = {"do": "search", "scope": wire.pack_scope(scope), "text": text, "limit": limit, "ef": self._ef}
+        header["from"] = self._seen
         _, body = await self._call(header, wire.pack_vector(vector))
         return wire.unpack_hits(body)
 
@@ -99,6 +102,8 @@ class EdgeIndex:
 
     async def wait(self, position: int, timeout: float) -> bool:
         header, _ = await self._call({"do": "wait", "position": position, "timeout": timeout})
+        if header["reached"]:
+            self._seen = max(self._seen, position)
         return bool(header["reached"])
 
     async def status(self) -> EdgeStatus:
@@ -124,7 +129,8 @@ class EdgeIndex:
             except Lost as error:
                 raise self._unavailable("the index process died twice over one request") from error
         if "error" in answer[0]:
-            raise IndexFailure(answer[0]["error"], hint=answer[0]["hint"])
+            kind = IndexUnavailable if answer[0]["code"] == IndexUnavailable.code else IndexFailure
+            raise kind(answer[0]["error"], hint=answer[0]["hint"])
         return answer
 
     async def _exchange(self, request: bytes) -> wire.Frame:

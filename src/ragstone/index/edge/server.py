@@ -10,7 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ragstone.errors import IndexFailure, RagstoneError
+from ragstone.errors import IndexFailure, IndexUnavailable, RagstoneError
 from ragstone.index.edge import wire
 from ragstone.index.edge.builder import Builder
 from ragstone.index.edge.endpoint import Ownership
@@ -21,6 +21,7 @@ from ragstone.index.edge.local import LocalIndex
 logger = logging.getLogger(__name__)
 
 FIRST_CLIENT = 10.0  # seconds that a new process stays at least if nobody comes
+REBUILT = 10.0  # seconds that a search waits for a rebuild
 WATCH = 0.25  # seconds between looks at the folder and at the time
 
 
@@ -130,9 +131,13 @@ class Server:
                 raise IndexFailure(f"unknown request {header['do']!r}")
             return await answer(header, body)
         except (RagstoneError, OSError) as error:
-            return {"error": str(error), "hint": getattr(error, "hint", "")}, b""
+            code = getattr(error, "code", IndexFailure.code)
+            return {"error": str(error), "hint": getattr(error, "hint", ""), "code": code}, b""
 
     async def _search(self, header: wire.Header, body: bytes) -> wire.Frame:
+        """A process that was just started may have everything to apply again: it answers once it knows as much."""
+        if not await self._index.wait(header["from"], REBUILT):
+            raise IndexUnavailable("the index is being rebuilt", hint="try again soon; `ragstone status` shows how far")
         hits = self._index.search(
             wire.unpack_scope(header["scope"]),
             vector=wire.unpack_vector(body),
