@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,9 @@ import uvicorn
 from ragstone import __version__
 from ragstone.api.service import create_service
 from ragstone.app import open_ragstone
-from ragstone.settings import GenerationSettings, IndexSettings, Settings
+from ragstone.catalog.catalog import Catalog
+from ragstone.errors import FingerprintMismatch
+from ragstone.settings import EmbeddingSettings, GenerationSettings, IndexSettings, Settings
 
 KETTLE = "The kettle on the second floor is descaled every Thursday by the facilities team."
 QUESTION = "When is the kettle on the second floor descaled?"
@@ -52,6 +55,36 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
     server.should_exit = True
     await task
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowModel:
+    """A chat endpoint that says one word and then nothing."""
+
+    settings: GenerationSettings
+    asked: asyncio.Event
+    left: asyncio.Event  # its client has hung up
+
+
+@asynccontextmanager
+async def slow_model() -> AsyncIterator[SlowModel]:
+    asked, left = asyncio.Event(), asyncio.Event()
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    word = chunk | {"choices": [{"index": 0, "delta": {"content": "The "}}]}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        writer.write(f"data: {json.dumps(word)}\n\n".encode())
+        await writer.drain()
+        asked.set()
+        await reader.read()  # the rest of the request, to the end of the connection
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield SlowModel(settings=GenerationSettings(provider="openai", model="m", base_url=url), asked=asked, left=left)
 
 
 async def events(response: httpx.Response) -> list[tuple[str, dict[str, object]]]:
@@ -132,20 +165,95 @@ async def test_an_endpoint_that_is_down_ends_the_stream_with_an_error(indexed: S
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"question": ""}, {"question": "x", "top_k": 0}, {"question": "x", "topk": 3}, {"question": 7}]
+    ("body", "field"),
+    [
+        ("{}", "question"),
+        ('{"question": ""}', "question"),
+        ('{"question": " \\n\\t "}', "question"),
+        ('{"question": 7}', "question"),
+        ('{"question": "x", "top_k": 0}', "top_k"),
+        ('{"question": "x", "topk": 3}', "topk"),
+        ('{"question": "x"', "body"),
+        ("[]", "body"),
+        ("", "body"),
+    ],
 )
-async def test_a_wrong_body_says_which_field(indexed: Settings, body: dict[str, object]) -> None:
+async def test_a_wrong_body_says_which_field(settings: Settings, body: str, field: str) -> None:
+    async with serving(settings) as client:
+        response = await client.post("/v1/search", content=body, headers={"content-type": "application/json"})
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, problem["status"], problem["code"]) == (422, 422, "invalid_request")
+    assert problem["title"] == f"the request does not fit: {field}"
+    assert problem["detail"].startswith(f"{field}: ")
+
+
+async def test_white_space_around_a_question_does_not_count(indexed: Settings) -> None:
     async with serving(indexed) as client:
-        response = await client.post("/v1/search", json=body)
-    assert response.status_code == 422
-    assert response.json()["detail"][0]["loc"][0] == "body"
+        bare, padded = [
+            (await client.post("/v1/search", json={"question": question})).json()["passages"]
+            for question in ("kettle", "  kettle\n" + 4000 * " ")
+        ]
+    assert bare
+    assert padded == bare
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("GET", "/v1/nothing", b"", (404, "not_found")),
+        ("GET", "/v1/search", b"", (405, "method_not_allowed")),
+        ("POST", "/v1/search", b"\xff", (400, "bad_request")),
+    ],
+)
+async def test_what_http_itself_refuses_is_a_problem_too(
+    settings: Settings, method: str, path: str, body: bytes, expected: tuple[int, str]
+) -> None:
+    async with serving(settings) as client:
+        response = await client.request(method, path, content=body, headers={"content-type": "application/json"})
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, response.json()["code"]) == expected
+
+
+def test_openapi_declares_the_problems_as_they_are_sent() -> None:
+    routes = create_service(Settings()).openapi()["paths"]
+    responses = [
+        (status, response)
+        for methods in routes.values()
+        for operation in methods.values()
+        for status, response in operation["responses"].items()
+    ]
+    refusals = [response["content"] for status, response in responses if status != "200"]
+    assert refusals
+    for content in refusals:
+        assert list(content) == ["application/problem+json"]
+        assert {"title", "status", "detail", "code"} <= set(content["application/problem+json"]["schema"]["properties"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_who_leaves_takes_the_request_to_the_model_along(indexed: Settings, stream: bool) -> None:
+    async with slow_model() as model, serving(indexed.model_copy(update={"generation": model.settings})) as client:
+        asking = asyncio.create_task(client.post("/v1/answers", json={"question": QUESTION, "stream": stream}))
+        await asyncio.wait_for(model.asked.wait(), 30)
+        assert not model.left.is_set()
+        asking.cancel()
+        await asyncio.wait_for(model.left.wait(), 30)
+
+
+async def test_a_service_does_not_start_on_the_vectors_of_another_model(indexed: Settings) -> None:
+    embedding = EmbeddingSettings(provider="openai", model="text-embedding-3-small", base_url="http://127.0.0.1:9/v1")
+    service = create_service(indexed.model_copy(update={"embedding": embedding}))
+    with pytest.raises(FingerprintMismatch):
+        async with service.router.lifespan_context(service):
+            pass
 
 
 async def test_health(indexed: Settings) -> None:
     async with serving(indexed) as client:
-        assert (await client.get("/healthz")).json() == {
-            "status": "ok",
-            "version": __version__,
-            "documents": 2,
-            "index_lag": 0,
-        }
+        assert (await client.get("/healthz")).json() == {"status": "ok", "version": __version__, "index_lag": 0}
+
+
+async def test_a_probe_writes_nothing(settings: Settings, catalog: Catalog) -> None:
+    async with serving(settings) as client:
+        assert (await client.get("/healthz")).status_code == 200
+    assert await catalog.collection(settings.tenant, settings.collection) is None

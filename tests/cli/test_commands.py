@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ragstone import settings
@@ -128,6 +132,55 @@ def test_a_mistake_ends_in_one_message_and_what_to_do(
     assert rest[0].startswith("  try: ")
 
 
+def test_serve_without_a_catalog_ends_as_every_command(home: Path) -> None:
+    done = ragstone(home, "serve", "--port", "0", RAGSTONE_DATABASE_URL="postgresql://nobody@127.0.0.1:9/none")
+    assert done.returncode == 1
+    message, *_, hint = done.stderr.strip().splitlines()  # libpq says it in two lines
+    assert message.startswith("error: ")
+    assert "127.0.0.1" in message
+    assert hint.startswith("  try: ")
+
+
+def test_serve_on_a_port_in_use_names_it(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ragstone(home, "serve", "--port", str(port))
+    assert done.returncode == 1
+    message, hint = done.stderr.strip().splitlines()
+    assert message == f"error: cannot serve on 127.0.0.1, port {port}: Address already in use"
+    assert "--port" in hint
+
+
+def test_serve_without_its_model_says_how_to_get_it(home: Path, tmp_path: Path) -> None:
+    done = ragstone(home, "serve", "--port", "0", RAGSTONE_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 1
+    message, hint = done.stderr.strip().splitlines()
+    assert "all-MiniLM-L6-v2" in message
+    assert "ragstone models pull" in hint
+
+
+def test_eval_fetches_its_model(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "title": "Tea", "text": "The kettle."}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "kettle"}\n')
+    (tmp_path / "qrels.test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    (tmp_path / "taken").write_text("a file where the folder of models should be")
+    done = ragstone(tmp_path, "eval", ".", RAGSTONE_CACHE_DIR=str(tmp_path / "taken"))
+    assert done.returncode == 1
+    assert "cannot keep the model" in done.stderr
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_serve_says_where_and_answers_until_a_signal_ends_it(home: Path, sent: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "ragstone", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=home, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().removeprefix("serving on ").strip()
+        assert httpx.get(f"{address}/healthz", timeout=30).json()["status"] == "ok"
+        process.send_signal(sent)
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == code
+
+
 def test_wrong_usage_is_2(tmp_path: Path) -> None:
     assert ragstone(tmp_path, "ask").returncode == 2
     assert ragstone(tmp_path, "answer").returncode == 2
@@ -146,19 +199,50 @@ def test_init_writes_every_setting_and_changes_none(tmp_path: Path) -> None:
     assert "--force" in again.stderr
 
 
+FILLED = {
+    "cache_dir": '"models"',
+    "database.url": '"postgresql://somebody@localhost/ragstone"',
+    "embedding.base_url": '"http://localhost:8000/v1"',
+    "embedding.api_key": '"secret"',
+    "embedding.dimensions": "384",
+    "embedding.max_tokens": "256",
+    "generation.base_url": '"http://localhost:8001/v1"',
+    "generation.api_key": '"secret"',
+}
+
+
 def test_every_uncommented_line_of_init_is_a_setting(tmp_path: Path) -> None:
+    """What has a default as it stands, what is unset with a value filled in."""
     ragstone(tmp_path, "init")
-    lines = (tmp_path / "ragstone.toml").read_text().partition("# Where documents come from")[0].splitlines()
-    values = [line.removeprefix("# ") for line in lines if " = " in line and ' = ""' not in line]
-    tables = [line if line.startswith("[") else None for line in lines]
-    assert len(values) > 30
-    text = "\n".join(
-        line if table else line.removeprefix("# ") if line.removeprefix("# ") in values else ""
-        for line, table in zip(lines, tables, strict=True)
-    )
-    (tmp_path / "all.toml").write_text(text)
+    text = (tmp_path / "ragstone.toml").read_text().partition("# Where documents come from")[0]
+    lines, table, unset = [], "", set()
+    for line in text.splitlines():
+        if line.startswith("["):
+            table = line.strip("[]") + "."
+        if setting := re.match(r"# (\w+) = (.*)", line):
+            name = table + setting[1]
+            unset |= {name} if setting[2].strip().startswith("#") else set()
+            line = f"{setting[1]} = {FILLED.get(name, '')}{setting[2]}"
+        lines.append(line)
+    assert unset == set(FILLED)
+    assert len([line for line in lines if " = " in line]) > 40
+    (tmp_path / "all.toml").write_text("\n".join(lines))
     loaded = settings.load(tmp_path / "all.toml")
-    assert loaded.model_dump(exclude={"data_dir"}) == settings.Settings().model_dump(exclude={"data_dir"})
+    found, standard = (one.model_dump(exclude={"data_dir"}) for one in (loaded, settings.Settings()))
+    for name in FILLED:
+        table, _, key = name.rpartition(".")
+        assert (found[table] if table else found).pop(key) is not None
+        assert (standard[table] if table else standard).pop(key) is None
+    assert found == standard
+
+
+def test_an_unset_line_of_init_must_be_filled_in(tmp_path: Path) -> None:
+    ragstone(tmp_path, "init")
+    file = tmp_path / "ragstone.toml"
+    file.write_text(file.read_text().replace("# dimensions =", "dimensions ="))
+    done = ragstone(tmp_path, "status")
+    assert done.returncode == 1
+    assert "not valid TOML" in done.stderr
 
 
 def test_models_commands(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ragstone.answering import Done
 from ragstone.models import Citation, Passage
 from ragstone.telemetry import Trace
 
-QUESTION = Field(min_length=1, max_length=4000, examples=["How many days of leave do I have?"])
+Question = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=4000),
+    Field(examples=["How many days of leave do I have?"]),
+]
 
 
 class SearchRequest(BaseModel):
@@ -20,7 +24,7 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    question: str = QUESTION
+    question: Question
     top_k: int | None = Field(default=None, ge=1, le=100, description="passages at most")
     mode: Literal["hybrid", "dense", "bm25"] | None = None
 
@@ -139,8 +143,7 @@ class Health(BaseModel):
 
     status: Literal["ok"]
     version: str
-    documents: int
-    index_lag: int = Field(description="change-log entries that the index has not applied yet")
+    index_lag: int = Field(description="change-log entries that the index has not applied yet; 0: it holds everything")
 
 
 class Problem(BaseModel):
@@ -149,5 +152,5 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str
     status: int
-    detail: str = Field(description="what to do about it")
+    detail: str = Field(description="what to do about it, or what does not fit")
     code: str = Field(description="stable; for programs")

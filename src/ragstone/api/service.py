@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -14,47 +15,34 @@ from pydantic import BaseModel
 
 from ragstone import __version__
 from ragstone.answering import Done, Event, Sources, Token
+from ragstone.api.problems import declared, handle_errors, problem_of
 from ragstone.api.schemas import (
     AnswerBody,
     AnswerRequest,
     CitationBody,
     Health,
     PassageBody,
-    Problem,
     SearchBody,
     SearchRequest,
     StageBody,
 )
 from ragstone.app import Ragstone, open_ragstone
-from ragstone.errors import (
-    CatalogUnavailable,
-    IndexUnavailable,
-    NothingIndexed,
-    PromptTooLong,
-    ProviderError,
-    RagstoneError,
-    SettingsError,
-)
+from ragstone.errors import NothingIndexed, RagstoneError
 from ragstone.settings import RetrievalSettings, Settings
-
-STATUS: dict[type[RagstoneError], int] = {
-    NothingIndexed: 409,
-    SettingsError: 422,
-    PromptTooLong: 422,
-    ProviderError: 502,
-    CatalogUnavailable: 503,
-    IndexUnavailable: 503,
-}
-PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (409, 422, 500, 502, 503)}
 
 
 def create_service(settings: Settings) -> FastAPI:
-    """The application; PostgreSQL, the index process and the models start with it and are let go with it."""
+    """The application; PostgreSQL, the index process and the models start with it and are let go with it.
+
+    It does not start on an index that was made with another model: what `open_ragstone` and `serving` raise.
+    """
 
     @asynccontextmanager
     async def lifespan(service: FastAPI) -> AsyncIterator[None]:
         async with open_ragstone(settings) as ragstone:
             service.state.ragstone = ragstone
+            with suppress(NothingIndexed):
+                await ragstone.serving()
             yield
 
     service = FastAPI(
@@ -63,13 +51,14 @@ def create_service(settings: Settings) -> FastAPI:
         summary="Answers from your documents, with citations, or an honest refusal.",
         lifespan=lifespan,
     )
-    service.add_exception_handler(RagstoneError, _on_error)
+    handle_errors(service)
     service.add_api_route("/v1/search", search, methods=["POST"], response_model=SearchBody, responses=PROBLEMS)
     service.add_api_route("/v1/answers", answers, methods=["POST"], response_model=AnswerBody, responses=ANSWERS)
-    service.add_api_route("/healthz", health, methods=["GET"], response_model=Health, responses=PROBLEMS)
+    service.add_api_route("/healthz", health, methods=["GET"], response_model=Health, responses=declared(500, 503))
     return service
 
 
+PROBLEMS = declared(409, 422, 500, 502, 503)
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One JSON body; with `stream`, server-sent events: `retrieval`, `token` …, `citation` …, "
@@ -97,27 +86,34 @@ async def search(body: SearchRequest, ragstone: Service, response: Response) -> 
     )
 
 
-async def answers(body: AnswerRequest, ragstone: Service) -> Response:
+async def answers(body: AnswerRequest, request: Request, ragstone: Service) -> Response:
     """An answer from the indexed documents with citations, or a refusal."""
     events = ragstone.answer(body.question, _retrieval(body, ragstone))
-    first = await anext(events)  # what can fail before there is anything to say fails with a status of its own
-    if body.stream:
-        return StreamingResponse(_stream(first, events), media_type="text/event-stream", headers=NO_BUFFERING)
-    assert isinstance(first, Sources)
+    return await _while_connected(request, _streamed(events) if body.stream else _whole(events))
+
+
+async def _whole(events: AsyncGenerator[Event, None]) -> Response:
     async with aclosing(events):
-        done = [event async for event in events][-1]
+        first, *_, done = [event async for event in events]
+    assert isinstance(first, Sources)
     assert isinstance(done, Done)
     whole = AnswerBody.of(done, first.passages)
     return JSONResponse(whole.model_dump(mode="json"), headers={"Server-Timing": done.trace.server_timing()})
 
 
+async def _streamed(events: AsyncGenerator[Event, None]) -> Response:
+    first = await anext(events)  # what can fail before there is anything to say fails with a status of its own
+    return StreamingResponse(_stream(first, events), media_type="text/event-stream", headers=NO_BUFFERING)
+
+
+CLIENT_CLOSED_REQUEST = 499  # nobody is there to read it
 NO_BUFFERING = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def health(ragstone: Service) -> Health:
     """Fails with 503 when the catalog or the index cannot be reached."""
     status = await ragstone.status()
-    return Health(status="ok", version=__version__, documents=status.stats.documents, index_lag=status.lag)
+    return Health(status="ok", version=__version__, documents=status.documents, index_lag=status.lag)
 
 
 def _retrieval(body: SearchRequest, ragstone: Ragstone) -> RetrievalSettings:
@@ -125,17 +121,34 @@ def _retrieval(body: SearchRequest, ragstone: Ragstone) -> RetrievalSettings:
     return ragstone.settings.retrieval.model_copy(update=wanted)
 
 
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """What the work gives; it is cancelled when the caller goes away first."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=CLIENT_CLOSED_REQUEST)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _stream(first: Event, events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
     """Closing it, as happens when the caller goes away, cancels what is under way."""
-    for wire in _wire(first):
-        yield wire
     async with aclosing(events):
+        for wire in _wire(first):
+            yield wire
         try:
             async for event in events:
                 for wire in _wire(event):
                     yield wire
         except RagstoneError as error:
-            yield _sse("error", _problem(error))
+            yield _sse("error", problem_of(error))
 
 
 def _wire(event: Event) -> list[bytes]:
@@ -157,14 +170,3 @@ def _wire(event: Event) -> list[bytes]:
 def _sse(name: str, data: BaseModel | dict[str, object]) -> bytes:
     text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data, ensure_ascii=False)
     return format_sse_event(event=name, data_str=text)
-
-
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RagstoneError)
-    problem = _problem(error)
-    return JSONResponse(problem.model_dump(), problem.status, media_type="application/problem+json")
-
-
-def _problem(error: RagstoneError) -> Problem:
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    return Problem(title=str(error), status=status, detail=error.hint, code=error.code)

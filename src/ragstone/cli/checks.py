@@ -82,4 +82,4 @@ async def _engines(settings: Settings) -> str:
         status = await ragstone.status()
         if status.generation:
             await ragstone.serving()  # compares the stored fingerprint with the model at hand
-    return f"{status.stats.documents} documents, {status.stats.chunks} chunks, index {status.lag} behind"
+    return f"{status.documents} documents, {status.chunks} chunks, index {status.lag} behind"

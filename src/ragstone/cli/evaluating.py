@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragstone.cli.context import Json, print_json, run, settings_of
+from ragstone.cli.context import Json, ensure_model, print_json, run, settings_of
 from ragstone.errors import IndexUnavailable
 from ragstone.settings import Settings
 
@@ -52,6 +52,7 @@ def evaluate(
     settings = settings_of(context)
     dataset = read(folder, split)
     settings = settings.model_copy(update={"collection": collection(dataset, settings)})
+    ensure_model(settings)
     found, report = run(_evaluate(settings, dataset.first(limit) if limit else dataset, quiet=json))
     if json:
         print_json({**asdict(found), "indexing": report, "settings": _used(settings)})

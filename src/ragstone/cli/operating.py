@@ -27,8 +27,10 @@ def status(context: typer.Context, json: Json = False) -> None:
         print_json({**asdict(state), "lag": state.lag})
         return
     typer.echo(f"collection  {state.collection}")
-    typer.echo(f"documents   {state.stats.documents}, last indexed {state.stats.last_indexed_at or 'never'}")
-    typer.echo(f"chunks      {state.stats.chunks}")
+    typer.echo(
+        f"documents   {state.documents}, last indexed {(state.stats and state.stats.last_indexed_at) or 'never'}"
+    )
+    typer.echo(f"chunks      {state.chunks}")
     if state.generation:
         fingerprint = state.generation.fingerprint
         typer.echo(
@@ -75,11 +77,10 @@ def serve(
             f"refusing to serve on {address}: there are no keys, so anyone could read the documents",
             hint="serve on 127.0.0.1 behind a proxy that authenticates",
         )
-    import uvicorn
+    from ragstone.cli.serving import listen, serve_on
 
-    from ragstone.api.service import create_service
-
-    uvicorn.run(create_service(settings), host=address, port=settings.server.port if port is None else port)
+    with listen(address, settings.server.port if port is None else port) as listener:
+        run(serve_on(listener, settings))
 
 
 async def _status(settings: Settings) -> Status:

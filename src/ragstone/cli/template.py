@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ragstone.settings import Settings
@@ -30,7 +30,7 @@ SOURCES = """\
 
 
 def settings_file() -> str:
-    """A file that changes nothing until a line of it is uncommented."""
+    """A file that changes nothing until a line of it is uncommented (and, where it is unset, filled in)."""
     top = [
         _line(name, field) for name, field in Settings.model_fields.items() if not _table(field) and name != "sources"
     ]
@@ -48,14 +48,13 @@ def _table(field: FieldInfo) -> bool:
 
 
 def _line(name: str, field: FieldInfo) -> str:
+    """A setting without a default has nothing after its `=`: uncommented, it must be filled in."""
+    if field.default is None:
+        return f"# {name} =   # unset; {field.description}\n"
     meaning = f"  # {field.description}" if field.description else ""
     return f"# {name} = {_toml(field.default)}{meaning}\n"
 
 
 def _toml(value: object) -> str:
     """A default as TOML writes it; the few kinds that settings have."""
-    if value is None or isinstance(value, SecretStr):
-        return '""'
-    if isinstance(value, tuple):
-        return "[]"
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -1,0 +1,57 @@
+"""The web server of `serve`: it starts and fails as every command does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import AsyncExitStack
+
+import typer
+import uvicorn
+
+from ragstone.api.service import create_service
+from ragstone.errors import SettingsError
+from ragstone.settings import Settings
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at this address. Raises SettingsError when it cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot serve on {host}, port {port}: {os.strerror(error.errno or 0)}",
+            hint="choose another port with --port; 0 takes a free one",
+        ) from None
+
+
+async def serve_on(listener: socket.socket, settings: Settings) -> None:
+    """Serve until a signal ends it. Raises what keeps the service from starting."""
+    await _Server(settings).serve([listener])
+
+
+class _Server(uvicorn.Server):
+    """Starts and ends the service itself: left to uvicorn, a failing start is a traceback and an exit code of its own.
+
+    Both happen between uvicorn's taking and giving back of the signals, so that SIGTERM lets everything go.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._service = create_service(settings)
+        self._held = AsyncExitStack()
+        super().__init__(uvicorn.Config(self._service, lifespan="off"))
+        self._log = logging.getLogger("uvicorn.error")
+        self._log.setLevel(logging.WARNING)  # until it has started there is nothing to say
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._held.enter_async_context(self._service.router.lifespan_context(self._service))
+        await super().startup(sockets)
+        self._log.setLevel(logging.INFO)
+        for listener in sockets or ():
+            host, port, *_ = listener.getsockname()
+            typer.echo(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._held.aclose()
