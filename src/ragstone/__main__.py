@@ -1,6 +1,6 @@
 """`python -m ragstone` is `ragstone`."""
 
-from ragstone.cli.main import main
+from ragstone.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -242,10 +242,11 @@ def _refuse_unknown_variables() -> None:
 
 
 def _explain(error: ValidationError, file: Path) -> str:
-    lines = [
-        f"{'.'.join(str(part) for part in e['loc'])}: {'no such setting' if e['type'] == 'extra_forbidden' else e['msg']}"
+    wrong = [
+        (".".join(str(part) for part in e["loc"]), "no such setting" if e["type"] == "extra_forbidden" else e["msg"])
         for e in error.errors()
     ]
+    lines = [f"{name}: {what}" for name, what in wrong]
     return f"wrong settings ({file} and {ENV_PREFIX}*): " + "; ".join(lines)
 
 

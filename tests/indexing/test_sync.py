@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -176,6 +177,13 @@ async def test_equal_documents_are_both_there_and_embedded_once(ragstone: Ragsto
     report = await sync(ragstone, folder)
     assert report.published == 4
     assert report.embedded == report.chunks - 1
+
+
+async def test_two_passes_at_once_do_the_work_once(settings: Settings, folder: Path) -> None:
+    async with open_ragstone(settings) as one, open_ragstone(settings) as other:
+        source = one.source(str(folder))
+        reports = await asyncio.gather(*(r.sync(source, lambda report: None) for r in (one, other)))
+    assert sorted((r.published, r.unchanged) for r in reports) == [(0, 3), (3, 0)]
 
 
 async def test_nothing_indexed_is_told(ragstone: Ragstone) -> None:

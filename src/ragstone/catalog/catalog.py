@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid5
 
 import numpy as np
 import numpy.typing as npt
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from ragstone.catalog import changelog, publishing, reading
@@ -16,6 +18,7 @@ from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connections, conninfo
 from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.migrations import ensure_schema
+from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
 from ragstone.models import (
     NAMESPACE,
@@ -41,6 +44,7 @@ class Catalog:
     """
 
     def __init__(self, url: str, pool_size: int) -> None:
+        self._url = url
         self._connections = Connections(url, pool_size)
         self._signal = ChangeSignal(url)
 
@@ -70,6 +74,18 @@ class Catalog:
         """The collection of this name as it is now."""
         rows = await self._connections.run(tenant, ("collection",), {"name": name})
         return reading.collection(rows[0]) if rows else None
+
+    @asynccontextmanager
+    async def alone(self, collection: Collection, source: str) -> AsyncIterator[None]:
+        """Nobody else reads this source meanwhile: whoever comes later waits. A process that dies frees it."""
+        with catalog_errors():
+            connection = await AsyncConnection.connect(self._url, autocommit=True)
+        try:
+            with catalog_errors():
+                await connection.execute(statement("lock_source"), {"source": f"{collection.id} {source}"})
+            yield
+        finally:
+            await connection.close()
 
     async def record_source(self, collection: Collection, name: str, prefix: str) -> None:
         """Remember a source that was just read completely. `prefix` starts the URI of all that comes from it."""

@@ -22,7 +22,15 @@ EXIT_SKIPPED = 4
 T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Question = Annotated[str, typer.Argument(help="In plain words, in quotes.")]
+
+
+def _something(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("it is blank")
+    return text
+
+
+Question = Annotated[str, typer.Argument(help="In plain words, in quotes.", callback=_something)]
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -33,11 +41,8 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; Ctrl-C ends with the exit code that shells expect."""
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    """Run to the end."""
+    return asyncio.run(work)
 
 
 def ensure_model(settings: Settings) -> None:

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": asking.explain,
     "status": operating.status,
     "reindex": indexing.reindex,
+    "forget": indexing.forget,
     "eval": evaluating.evaluate,
     "serve": operating.serve,
     "doctor": operating.doctor,
@@ -69,7 +70,7 @@ for name, command in MODELS_COMMANDS.items():
     models.command(name)(command)
 
 
-def main() -> None:
+def run() -> None:
     """Run a command. A mistake of the user's ends in its message and what to do, never in a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it warns of what is then mended or raised

@@ -63,8 +63,13 @@ class Indexer:
         """One pass over the source: new and changed documents are published, those that are gone are deleted.
 
         Raises SourceError when the source as a whole cannot be read; what was published by then stays, and nothing
-        is deleted. A source that lists nothing at all is taken for a mistake unless `allow_empty`.
+        is deleted. A source that lists nothing at all is taken for a mistake unless `allow_empty`. A second pass over
+        the same source, by any process, waits for the first.
         """
+        async with self.catalog.alone(self.collection, source.name):
+            return await self._sync(source, progress, allow_empty)
+
+    async def _sync(self, source: Source, progress: Progress, allow_empty: bool) -> Report:
         report = Report()
         known = await self._known(source)
         items = await _list(source, report)

@@ -33,6 +33,9 @@ INSERT INTO ragstone.collections (tenant, id, name) VALUES (%(tenant)s, %(id)s, 
 -- name: collection
 SELECT id, tenant, name, serving FROM ragstone.collections WHERE name = %(name)s
 
+-- name: lock_source
+SELECT pg_advisory_lock(hashtextextended(%(source)s, 0))
+
 -- name: record_source
 INSERT INTO ragstone.sources (tenant, collection, name, prefix, last_synced_at)
 VALUES (%(tenant)s, %(collection)s, %(name)s, %(prefix)s, now())
