@@ -165,3 +165,8 @@ def test_many_threads_may_parse_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         documents = list(pool.map(lambda _: parse(data, "a.pdf"), range(40)))
     assert all(document == documents[0] for document in documents)
+
+
+@pytest.mark.parametrize("text", ["Le café est très bon à la plage.", "Él irá mañana a la montaña.", "résumé naïve"])
+def test_a_short_text_of_western_europe_is_read_as_one(text: str) -> None:
+    assert parse(text.encode("cp1252"), "note.txt").text == text

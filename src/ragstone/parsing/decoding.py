@@ -7,6 +7,7 @@ import re
 
 from ragstone.errors import UnsupportedDocument
 
+COMMONEST = "cp1252"  # Western European, of Windows and of most old web pages
 SAMPLE = 64 * 1024
 """How much is looked at to tell an encoding; enough for any detector, and quick."""
 
@@ -57,8 +58,14 @@ def _as_declared(data: bytes) -> str | None:
 def _as_guessed(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:SAMPLE]).best()
-    return data.decode(best.encoding, errors="replace") if best else None
+    guesses = from_bytes(data[:SAMPLE])
+    best = guesses.best()
+    if best is None:
+        return None
+    # A short text suits many encodings equally well; the commonest of them is then the likeliest.
+    equal = [g for g in guesses if g.chaos <= best.chaos and g.coherence >= best.coherence]
+    encoding = COMMONEST if any(g.encoding == COMMONEST for g in equal) else best.encoding
+    return data.decode(encoding, errors="replace")
 
 
 def _looks_binary(text: str) -> bool:
