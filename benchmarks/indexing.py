@@ -39,9 +39,8 @@ async def measure(folder: Path, data_dir: Path) -> None:
 
 def print_report(report: Report, again: Report, indexed: float, searchable: float, unchanged: float) -> None:
     embedding = report.seconds["embed"]
-    print(
-        f"{report.published} documents, {report.chunks} chunks, {report.embedded} embedded, {len(report.skipped)} skipped"
-    )
+    counts = f"{report.published} documents, {report.chunks} chunks, {report.embedded} embedded"
+    print(f"{counts}, {len(report.skipped)} skipped")
     print(f"indexed      {indexed:7.1f} s   {report.chunks / indexed:6.1f} chunks/s")
     print(f"searchable   {searchable:7.1f} s   (all of it applied to the index)")
     print(f"embedding    {embedding:7.1f} s   {report.embedded / embedding:6.1f} chunks/s")
