@@ -171,6 +171,7 @@ async def test_an_endpoint_that_is_down_ends_the_stream_with_an_error(indexed: S
         ('{"question": ""}', "question"),
         ('{"question": " \\n\\t "}', "question"),
         ('{"question": 7}', "question"),
+        ('{"question": "half a \\ud800 character"}', "question"),
         ('{"question": "x", "top_k": 0}', "top_k"),
         ('{"question": "x", "topk": 3}', "topk"),
         ('{"question": "x"', "body"),

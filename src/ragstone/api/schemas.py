@@ -6,15 +6,23 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from ragstone.answering import Done
 from ragstone.models import Citation, Passage
 from ragstone.telemetry import Trace
 
+
+def _encodable(text: str) -> str:
+    """JSON can spell half a character; UnicodeEncodeError is a ValueError, so it becomes a 422."""
+    text.encode()
+    return text
+
+
 Question = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=4000),
+    AfterValidator(_encodable),
     Field(examples=["How many days of leave do I have?"]),
 ]
 

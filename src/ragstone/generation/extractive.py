@@ -6,8 +6,8 @@ import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ragstone.chunking.statements import Statement, statements
 from ragstone.embedding.base import Embedder
-from ragstone.generation.statements import Statement, statements
 from ragstone.generation.words import word_reader
 from ragstone.models import Prompt
 from ragstone.settings import GenerationSettings

@@ -9,8 +9,8 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
+from ragstone.chunking.statements import statements
 from ragstone.errors import PromptTooLong
-from ragstone.generation.statements import statements
 from ragstone.models import Message, Passage, Prompt
 from ragstone.prompting.fence import fenced, neutral
 from ragstone.settings import PromptSettings

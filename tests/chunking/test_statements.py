@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.generator import passage
-from ragstone.generation.statements import statements
+from ragstone.chunking.statements import statements
 
 MARKDOWN = """\
 # Leave
