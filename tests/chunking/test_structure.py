@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts.chunker import ADDITIVE, LIMITS, MARKDOWN, OVERLAPS, ChunkerContract, characters, words
@@ -58,6 +58,7 @@ def test_no_fence_row_or_sentence_is_cut_that_fits(text: str, counter: str, limi
 
 @settings(max_examples=100, deadline=None)
 @given(MARKDOWN, st.integers(60, 400))
+@example("leave.\n\n# leave leave leave. \n\n# leave. \n\nleave. leave. leave. leave.", 60)
 def test_no_heading_is_left_behind_by_its_text(text: str, limit: int) -> None:
     document = parse(text.encode(), "a.md")
     wholes = {section.start: document.text[section.start : section.end] for section in document.sections}

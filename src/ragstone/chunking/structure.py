@@ -111,7 +111,7 @@ class _Packing:
         trimmed = end
         while end < len(pieces) and trimmed > begin and pieces[trimmed - 1].kind == "heading":
             trimmed -= 1
-        return trimmed if trimmed > begin else end
+        return max(trimmed, begin + 1)
 
     def _overlapping(self, begin: int, before: int) -> int:
         """The word at which the chunk of the pieces from `begin` starts when it repeats the end of the one before.
