@@ -59,13 +59,17 @@ def test_no_fence_row_or_sentence_is_cut_that_fits(text: str, counter: str, limi
 @settings(max_examples=100, deadline=None)
 @given(MARKDOWN, st.integers(60, 400))
 @example("leave.\n\n# leave leave leave. \n\n# leave. \n\nleave. leave. leave. leave.", 60)
-def test_no_heading_is_left_behind_by_its_text(text: str, limit: int) -> None:
+def test_no_heading_is_left_behind_by_a_block_that_fits_beside_it(text: str, limit: int) -> None:
     document = parse(text.encode(), "a.md")
     wholes = {section.start: document.text[section.start : section.end] for section in document.sections}
     for found in Structure(characters, limit, 0.15, True).chunk(document):
         inside = [block for block in document.blocks if found.start <= block.start < found.end]
-        heading = document.text[inside[-1].start : inside[-1].end] if inside and inside[-1].kind == "heading" else ""
-        if heading and found.text.endswith(heading) and len(heading) < limit // 6:
+        after = [block for block in document.blocks if block.start >= found.end]
+        if not (inside and inside[-1].kind == "heading" and after and after[0].kind != "heading"):
+            continue
+        heading = document.text[inside[-1].start : inside[-1].end]
+        together = after[0].end - inside[-1].start
+        if found.text.endswith(heading) and together <= limit - limit // 3:  # the prefix takes the rest
             assert wholes[inside[-1].start].strip() == heading
 
 

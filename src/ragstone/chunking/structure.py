@@ -96,7 +96,7 @@ class _Packing:
             if first < self._pieces[begin].first:
                 first = self._pieces[begin].first
             elif end > begin + 1:
-                end -= 1
+                end = self._before_headings(begin, end - 1)
             elif len(halves) > 1:
                 self._pieces[begin:end] = halves
             else:
@@ -108,10 +108,13 @@ class _Packing:
         end = begin + 1
         while end < len(pieces) and self._draft.words.size(first, pieces[end].last) <= room:
             end += 1
-        trimmed = end
-        while end < len(pieces) and trimmed > begin and pieces[trimmed - 1].kind == "heading":
-            trimmed -= 1
-        return max(trimmed, begin + 1)
+        return self._before_headings(begin, end)
+
+    def _before_headings(self, begin: int, end: int) -> int:
+        """The end moved before headings that it would part from their text; one piece stays at least."""
+        while begin + 1 < end < len(self._pieces) and self._pieces[end - 1].kind == "heading":
+            end -= 1
+        return end
 
     def _overlapping(self, begin: int, before: int) -> int:
         """The word at which the chunk of the pieces from `begin` starts when it repeats the end of the one before.

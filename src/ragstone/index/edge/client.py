@@ -44,7 +44,7 @@ class EdgeIndex:
         self._settings = settings
         self._ef = ef
         self._idle: list[Stream] = []
-        self._seen = 0  # the furthest position known to be applied: no answer may come from before it
+        self._seen = 0  # the furthest position waited for and reached: no answer may come from before it
         self._started: int | None = None  # the process that this one started and has not waited for yet
 
     @classmethod
@@ -81,7 +81,6 @@ class EdgeIndex:
 
     async def position(self) -> int:
         header, _ = await self._call({"do": "position"})
-        self._seen = max(self._seen, int(header["position"]))
         return int(header["position"])
 
     async def apply(self, replacements: Sequence[Replacement], position: int) -> None:
