@@ -27,7 +27,7 @@ from ragstone.indexing.pipeline import Indexer
 from ragstone.indexing.report import Progress, Report
 from ragstone.models import Collection, Generation, Scope
 from ragstone.retrieval.pipeline import Retrieved, Retriever
-from ragstone.settings import FolderSource, RetrievalSettings, Settings, SqlSource
+from ragstone.settings import EmbeddingSettings, FolderSource, RetrievalSettings, Settings, SqlSource
 from ragstone.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -294,7 +294,7 @@ def _path_name(path: str) -> str:
 async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
     """Start or join what the settings name: PostgreSQL, the index process, the models. All is let go at the end."""
     async with AsyncExitStack() as stack:
-        embedder = make_embedder(settings)
+        embedder = make_embedder(settings.embedding, settings.cache_dir)
         stack.push_async_callback(embedder.aclose)
         url = settings.database.url.get_secret_value() if settings.database.url else None
         if url is None:
@@ -325,9 +325,8 @@ async def _open_index(settings: Settings, url: str | None) -> AsyncIterator[Inde
         await index.aclose()
 
 
-def make_embedder(settings: Settings) -> Embedder:
-    """The embedder that the settings name. Its model is loaded when it is first needed, or by `warm`."""
-    chosen = settings.embedding
+def make_embedder(chosen: EmbeddingSettings, cache_dir: Path | None) -> Embedder:
+    """The embedder that the settings name. Its model is loaded when it is first needed."""
     if chosen.provider == "openai":
         from ragstone.embedding.openai import OpenAIEmbedder
 
@@ -342,7 +341,7 @@ def make_embedder(settings: Settings) -> Embedder:
         )
     from ragstone.embedding.local import LocalEmbedder
 
-    return LocalEmbedder.open(chosen.model, settings.cache_dir, chosen.precision, chosen.threads)
+    return LocalEmbedder.open(chosen.model, cache_dir, chosen.precision, chosen.threads)
 
 
 def make_generator(settings: Settings, embedder: Embedder) -> Generator:

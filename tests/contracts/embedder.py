@@ -38,7 +38,7 @@ class EmbedderContract:
     rounding: ClassVar[float] = 0.0
 
     async def test_no_texts_give_no_rows(self, embedder: Embedder) -> None:
-        for lane in ("query", "document"):
+        for lane in ("query", "live", "backfill"):
             vectors = await embedder.embed([], lane)
             assert vectors.shape == (0, embedder.fingerprint.dimensions)
             assert vectors.dtype == np.float32
@@ -50,11 +50,11 @@ class EmbedderContract:
             "a cat sat on the mat",
             "Die Katze saß auf der Matte. " * 3,
         ]
-        vectors = await embedder.embed(texts, "document")
+        vectors = await embedder.embed(texts, "live")
         assert vectors.shape == (4, embedder.fingerprint.dimensions)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-        turned = await embedder.embed(texts[::-1], "document")
+        turned = await embedder.embed(texts[::-1], "live")
         np.testing.assert_allclose(turned[::-1], vectors, atol=self.rounding)
         assert vectors[0] @ vectors[1] < 0.999 < vectors[0] @ vectors[2]
 
@@ -63,23 +63,23 @@ class EmbedderContract:
     async def test_a_vector_depends_on_its_text_alone(
         self, embedder: Embedder, text: str, others: list[str], place: int
     ) -> None:
-        alone = await embedder.embed([text], "document")
-        among = await embedder.embed([*others[:place], text, *others[place:]], "document")
+        alone = await embedder.embed([text], "live")
+        among = await embedder.embed([*others[:place], text, *others[place:]], "live")
         np.testing.assert_allclose(among[min(place, len(others))], alone[0], atol=self.rounding, rtol=0)
 
     async def test_calls_may_run_side_by_side(self, embedder: Embedder) -> None:
         texts = [f"passage number {number}" for number in range(6)]
-        expected = await embedder.embed(texts, "document")
-        rows = await asyncio.gather(*(embedder.embed([text], "document") for text in texts))
+        expected = await embedder.embed(texts, "live")
+        rows = await asyncio.gather(*(embedder.embed([text], "live") for text in texts))
         np.testing.assert_allclose(np.concatenate(rows), expected, atol=self.rounding)
 
     async def test_a_text_of_just_the_limit_is_taken_and_a_longer_one_is_refused(self, embedder: Embedder) -> None:
         longest = "water"
         while embedder.count(longest + " water") <= embedder.max_tokens:
             longest += " water"
-        assert len(await embedder.embed([longest], "document")) == 1
+        assert len(await embedder.embed([longest], "live")) == 1
         with pytest.raises(ProviderError, match="water water"):
-            await embedder.embed(["fine", longest + " water" * 5], "document")
+            await embedder.embed(["fine", longest + " water" * 5], "live")
 
     async def test_a_long_question_is_cut_and_says_so(
         self, embedder: Embedder, caplog: pytest.LogCaptureFixture
@@ -97,7 +97,7 @@ class EmbedderContract:
 
     async def test_half_a_surrogate_pair_is_refused(self, embedder: Embedder) -> None:
         with pytest.raises(ProviderError, match="surrogate"):
-            await embedder.embed(["broken \ud83d text"], "document")
+            await embedder.embed(["broken \ud83d text"], "live")
         with pytest.raises(ProviderError, match="surrogate"):
             embedder.count("broken \ud83d text")
 

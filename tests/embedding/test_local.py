@@ -36,8 +36,8 @@ async def test_vectors_are_the_same_to_the_bit_in_any_order(
     local: LocalEmbedder, texts: list[str], data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(range(len(texts))))
-    vectors = await local.embed(texts, "document")
-    np.testing.assert_array_equal(await local.embed([texts[place] for place in order], "document"), vectors[order])
+    vectors = await local.embed(texts, "live")
+    np.testing.assert_array_equal(await local.embed([texts[place] for place in order], "live"), vectors[order])
     np.testing.assert_array_equal(await local.embed(texts[:1], "query"), vectors[:1])
 
 
@@ -87,15 +87,15 @@ def test_it_is_made_without_loading_anything() -> None:
 
 async def test_a_built_graph_is_kept_and_a_broken_one_built_again(model: LocalModel, copied: Path) -> None:
     first = LocalEmbedder.open(model.name, copied, "int8", threads=1)
-    vectors = await first.embed(["stone"], "document")
+    vectors = await first.embed(["stone"], "live")
     (graph,) = folder_of(model.package, copied).glob("graph-int8-*.onnx")
     made = graph.stat().st_mtime_ns
     again = LocalEmbedder.open(model.name, copied, "int8", threads=1)
-    np.testing.assert_array_equal(await again.embed(["stone"], "document"), vectors)
+    np.testing.assert_array_equal(await again.embed(["stone"], "live"), vectors)
     assert graph.stat().st_mtime_ns == made
     graph.write_bytes(graph.read_bytes()[:1000])
     third = LocalEmbedder.open(model.name, copied, "int8", threads=1)
-    np.testing.assert_array_equal(await third.embed(["stone"], "document"), vectors)
+    np.testing.assert_array_equal(await third.embed(["stone"], "live"), vectors)
     assert graph.stat().st_size > 1000
     for embedder in (first, again, third):
         await embedder.aclose()
@@ -105,7 +105,7 @@ async def test_changed_weights_are_not_loaded(model: LocalModel, copied: Path) -
     with_other_weights(model, copied)
     embedder = LocalEmbedder.open(model.name, copied)
     with pytest.raises(ModelCorrupt, match=r"model\.safetensors"):
-        await embedder.embed(["stone"], "document")
+        await embedder.embed(["stone"], "live")
     await embedder.aclose()
 
 
@@ -135,16 +135,16 @@ async def test_prefixes_are_put_before_each_lane(model: LocalModel, copied: Path
     prefixed = replace(model, query_prefix="query: ", document_prefix="passage of text: ")
     embedder = LocalEmbedder(model=prefixed, cache_dir=copied, precision=local.precision, threads=1)
     assert embedder.max_tokens == local.max_tokens - embedder.count("passage of text: ")
-    prefixes: dict[Lane, str] = {"query": "query: ", "document": "passage of text: "}
+    prefixes: dict[Lane, str] = {"query": "query: ", "live": "passage of text: "}
     for lane, prefix in prefixes.items():
-        expected = await local.embed([f"{prefix}stone"], "document")
+        expected = await local.embed([f"{prefix}stone"], "live")
         np.testing.assert_allclose(await embedder.embed(["stone"], lane), expected, atol=1e-6)
     await embedder.aclose()
 
 
 async def test_a_question_does_not_wait_for_documents(local: LocalEmbedder) -> None:
     passages = ["a passage about rivers and stones " * 20] * 30
-    earlier, later = (asyncio.create_task(local.embed(passages, "document")) for _ in range(2))
+    earlier, later = (asyncio.create_task(local.embed(passages, "live")) for _ in range(2))
     await asyncio.sleep(0)
     await local.embed(["which river?"], "query")
     assert not earlier.done()
@@ -153,7 +153,7 @@ async def test_a_question_does_not_wait_for_documents(local: LocalEmbedder) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities for single threads")
 async def test_documents_give_way_to_questions(local: LocalEmbedder) -> None:
-    await asyncio.gather(local.embed(["text"] * 4, "document"), local.embed(["text"], "query"))
+    await asyncio.gather(local.embed(["text"] * 4, "live"), local.embed(["text"], "query"))
     nice = {
         thread.name.rpartition("_")[0]: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0)
         for thread in threading.enumerate()
@@ -163,20 +163,20 @@ async def test_documents_give_way_to_questions(local: LocalEmbedder) -> None:
 
 
 async def test_cancelled_work_is_dropped(local: LocalEmbedder) -> None:
-    bulk = asyncio.create_task(local.embed(["a passage about rivers and stones " * 20] * 2000, "document"))
+    bulk = asyncio.create_task(local.embed(["a passage about rivers and stones " * 20] * 2000, "live"))
     await asyncio.sleep(0.05)
     bulk.cancel()
     with pytest.raises(asyncio.CancelledError):
         await bulk
     async with asyncio.timeout(20):  # the dropped texts would take three times as long
-        assert len(await local.embed(["next"], "document")) == 1
+        assert len(await local.embed(["next"], "live")) == 1
 
 
 async def test_a_refused_text_drops_the_others(local: LocalEmbedder) -> None:
     with pytest.raises(ProviderError):
-        await local.embed(["water " * 300, *["a passage about rivers and stones " * 20] * 2000], "document")
+        await local.embed(["water " * 300, *["a passage about rivers and stones " * 20] * 2000], "live")
     async with asyncio.timeout(20):
-        assert len(await local.embed(["next"], "document")) == 1
+        assert len(await local.embed(["next"], "live")) == 1
 
 
 async def test_it_may_be_warmed_before_the_first_question(folder: Path, model: LocalModel) -> None:

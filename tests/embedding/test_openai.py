@@ -45,7 +45,7 @@ async def test_a_wrong_key_is_told_with_what_to_do() -> None:
     server = llama()
     embedder = OpenAIEmbedder(model="m", dimensions=8, max_tokens=99, base_url=server.base_url, api_key="wrong")
     with pytest.raises(ProviderError, match="401") as error:
-        await embedder.embed(["text"], "document")
+        await embedder.embed(["text"], "live")
     assert "embedding.api_key" in error.value.hint
     assert not isinstance(error.value, ProviderUnavailable)
     await embedder.aclose()
@@ -111,7 +111,7 @@ BUSY = (429, {"Retry-After": "0.01"}, ERROR)
 async def test_a_busy_endpoint_is_asked_again_when_it_says(endpoint: Endpoint) -> None:
     endpoint.answers = [BUSY, (503, {"Retry-After": "0.01"}, ERROR), (200, {}, vectors)]
     embedder = endpoint.embedder(retries=2)
-    assert (await embedder.embed(["a", "b"], "document")).shape == (2, 3)
+    assert (await embedder.embed(["a", "b"], "live")).shape == (2, 3)
     assert len(endpoint.requests) == 3
     await embedder.aclose()
 
@@ -140,7 +140,7 @@ async def test_each_fault_becomes_one_of_our_errors(
     endpoint.answers = [answer]
     embedder = endpoint.embedder()
     with pytest.raises(ProviderError) as error:
-        await embedder.embed(["some text"], "document")
+        await embedder.embed(["some text"], "live")
     assert type(error.value) is kind
     assert len(endpoint.requests) == requests
     await embedder.aclose()
@@ -151,7 +151,7 @@ async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
         model="m", dimensions=3, max_tokens=99, base_url="http://127.0.0.1:9/v1", retries=0, api_key="k"
     )
     with pytest.raises(ProviderUnavailable, match=r"127\.0\.0\.1:9"):
-        await embedder.embed(["text"], "document")
+        await embedder.embed(["text"], "live")
     await embedder.aclose()
 
 
@@ -167,10 +167,10 @@ async def test_rows_are_put_in_order_and_scaled_to_unit_length(endpoint: Endpoin
 async def test_requests_are_bounded_by_texts_and_by_tokens(endpoint: Endpoint) -> None:
     endpoint.answers = [(200, {}, vectors)]
     embedder = endpoint.embedder(batch_size=4, max_tokens=100_000)
-    await embedder.embed(["x"] * 9, "document")
+    await embedder.embed(["x"] * 9, "live")
     assert [len(request["input"]) for request in endpoint.requests] == [4, 4, 1]
     endpoint.requests.clear()
-    await embedder.embed(["x" * (REQUEST_TOKENS // 3 - 10)] * 7, "document")
+    await embedder.embed(["x" * (REQUEST_TOKENS // 3 - 10)] * 7, "live")
     assert [len(request["input"]) for request in endpoint.requests] == [3, 3, 1]
     await embedder.aclose()
 
@@ -178,7 +178,7 @@ async def test_requests_are_bounded_by_texts_and_by_tokens(endpoint: Endpoint) -
 async def test_blank_texts_are_refused_before_anything_is_sent(endpoint: Endpoint) -> None:
     embedder = endpoint.embedder()
     with pytest.raises(ProviderError, match="1 of 2 texts are blank"):
-        await embedder.embed(["text", " \n"], "document")
+        await embedder.embed(["text", " \n"], "live")
     assert endpoint.requests == []
     await embedder.aclose()
 
@@ -189,7 +189,7 @@ async def test_a_listed_model_is_asked_for_shorter_vectors_only(
 ) -> None:
     endpoint.answers = [(200, {}, lambda request: vectors(request, size=dimensions or 1536))]
     embedder = endpoint.embedder(model="text-embedding-3-small", dimensions=dimensions, max_tokens=None)
-    assert (await embedder.embed(["text"], "document")).shape == (1, dimensions or 1536)
+    assert (await embedder.embed(["text"], "live")).shape == (1, dimensions or 1536)
     assert endpoint.requests[0].get("dimensions") == sent
     assert embedder.max_tokens == 8191
     assert embedder.count("hello world") == 2

@@ -67,7 +67,7 @@ async def _data_folder(settings: Settings) -> str:
 async def _model(settings: Settings) -> str:
     from ragstone.app import make_embedder
 
-    embedder = make_embedder(settings)
+    embedder = make_embedder(settings.embedding, settings.cache_dir)
     try:
         vectors = await embedder.embed(["does it work?"], "query")
     finally:

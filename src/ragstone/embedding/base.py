@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 from ragstone.models import Fingerprint, Vectors
 
-Lane = Literal["query", "document"]
-"""Queries go before documents, and each lane has the model's own prefix."""
+Lane = Literal["query", "live", "backfill"]
+"""Questions go before changes of documents, and those before bulk work. The last two are document texts to a model."""
 
 
 class Embedder(Protocol):

@@ -52,7 +52,7 @@ def compare(stored: Fingerprint, current: Fingerprint) -> None:
 
 async def probe(embedder: Embedder) -> Vectors:
     """The vectors of PROBES, to be stored with a fingerprint: [8, dimensions]."""
-    return await embedder.embed(PROBES, "document")
+    return await embedder.embed(PROBES, "live")
 
 
 async def check(stored: Vectors, embedder: Embedder) -> None:

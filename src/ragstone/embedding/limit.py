@@ -21,7 +21,7 @@ def fit(text: str, lane: Lane, max_tokens: int, count: TokenCounter) -> str:
     tokens = count(text)
     if tokens <= max_tokens:
         return text
-    if lane == "document":
+    if lane != "query":
         raise ProviderError(
             f"a text of {tokens} tokens is over the model's limit of {max_tokens}; it starts with {text[:60]!r}",
             hint="lower chunking.max_tokens",

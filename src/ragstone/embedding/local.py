@@ -42,9 +42,11 @@ class LocalEmbedder:
         self.precision = precision
         self._tokenizer = _Lazy(lambda: load_tokenizer(self._folder()))
         self._encoder = _Lazy(lambda: load_encoder(model, self._folder(), precision, self.fingerprint.digest[:16]))
+        documents = ThreadPoolExecutor(threads, "embed-document", initializer=_give_way)
         self._lanes: dict[Lane, ThreadPoolExecutor] = {
             "query": ThreadPoolExecutor(1, "embed-query"),
-            "document": ThreadPoolExecutor(threads, "embed-document", initializer=_give_way),
+            "live": documents,
+            "backfill": documents,
         }
 
     @classmethod
