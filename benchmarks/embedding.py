@@ -45,9 +45,9 @@ def chunks(folder: Path, count: int) -> list[str]:
 async def speed(texts: list[str], precision: Precision, threads: int) -> float:
     """Chunks a second."""
     embedder = LocalEmbedder.open(MODEL, precision=precision, threads=threads)
-    await embedder.embed(texts[:4], "document")
+    await embedder.embed(texts[:4], "live")
     start = time.perf_counter()
-    await embedder.embed(texts, "document")
+    await embedder.embed(texts, "live")
     seconds = time.perf_counter() - start
     await embedder.aclose()
     return len(texts) / seconds
@@ -57,7 +57,7 @@ async def question_ms(precision: Precision, busy_with: list[str]) -> tuple[float
     """Median and 99th percentile of a short question's time, beside bulk work when there is any."""
     embedder = LocalEmbedder.open(MODEL, precision=precision)
     await embedder.embed([QUESTION], "query")
-    bulk = asyncio.create_task(embedder.embed(busy_with, "document"))
+    bulk = asyncio.create_task(embedder.embed(busy_with, "live"))
     await asyncio.sleep(0.1)
     times: list[float] = []
     while len(times) < 200 and (not busy_with or not bulk.done()):
@@ -73,7 +73,7 @@ async def question_ms(precision: Precision, busy_with: list[str]) -> tuple[float
 
 async def vectors(texts: list[str], precision: Precision) -> Vectors:
     embedder = LocalEmbedder.open(MODEL, precision=precision)
-    found = await embedder.embed(texts, "document")
+    found = await embedder.embed(texts, "live")
     await embedder.aclose()
     return found
 

@@ -24,7 +24,7 @@ from ragstone.settings import IndexSettings, Settings
 async def measure(folder: Path, data_dir: Path) -> None:
     settings = Settings(data_dir=data_dir, index=IndexSettings(linger=1))
     async with open_ragstone(settings) as ragstone:
-        await ragstone.embedder.embed(["load the model before the clock starts"], "document")
+        await ragstone.embedder.embed(["load the model before the clock starts"], "live")
         source = ragstone.source(str(folder))
         start = time.perf_counter()
         report = await ragstone.sync(source, lambda report: None)

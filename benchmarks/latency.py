@@ -37,7 +37,7 @@ async def measure(scratch: Path, chunks: int, questions: int) -> None:
     settings = Settings(data_dir=scratch / "data", index=IndexSettings(linger=1))
     async with open_ragstone(settings) as ragstone:
         base = _real_chunks(ragstone, scratch / "corpus")
-        vectors = await ragstone.embedder.embed([chunk.embedded for chunk in base], "document")
+        vectors = await ragstone.embedder.embed([chunk.embedded for chunk in base], "live")
         start = time.perf_counter()
         await ragstone.sync(ragstone.source(str(scratch / "corpus")), lambda report: None)
         await _grow(ragstone, base, vectors, chunks)

@@ -6,11 +6,14 @@
     ├── SourceError              a source as a whole cannot be read: nothing of it was changed
     ├── DocumentError            one document cannot be indexed; the others go on, its old version keeps serving
     │   ├── UnreadableDocument       no permission, or it vanished while being read
+    │   │   └── DocumentUnavailable      … in a way that a later try may mend
     │   ├── UnsupportedDocument      not a kind that can be read
     │   ├── EmptyDocument            no text in it
     │   ├── EncryptedDocument        needs a password
     │   ├── BrokenDocument           damaged, or not what it says it is
-    │   └── DocumentTooLarge         over the size limit
+    │   ├── DocumentTooLarge         over the size limit
+    │   ├── DocumentTooCostly        over the time or memory limit while it was read
+    │   └── RefusedText              the embedding endpoint does not take a text of it
     ├── ModelError               an embedding model's files cannot be had
     │   ├── ModelMissing             not pulled yet
     │   └── ModelCorrupt             a file's hash is not the pinned one
@@ -61,6 +64,16 @@ class UnreadableDocument(DocumentError):
     code = "unreadable"
 
 
+class DocumentUnavailable(UnreadableDocument):
+    """`retry_after`: the seconds that whoever refused asked to wait, where it said so."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
 class UnsupportedDocument(DocumentError):
     code = "unsupported"
 
@@ -79,6 +92,14 @@ class BrokenDocument(DocumentError):
 
 class DocumentTooLarge(DocumentError):
     code = "too_large"
+
+
+class DocumentTooCostly(DocumentError):
+    code = "too_costly"
+
+
+class RefusedText(DocumentError):
+    code = "refused_text"
 
 
 class ModelError(RagstoneError):
@@ -106,7 +127,13 @@ class ProviderError(RagstoneError):
 
 
 class ProviderUnavailable(ProviderError):
+    """`retry_after`: the seconds that the endpoint asked to wait, where it said so."""
+
     code = "provider_unavailable"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class CatalogError(RagstoneError):

@@ -33,12 +33,23 @@ def document_id(tenant: str, collection: str, uri: str) -> UUID:
 class Item:
     """One thing a source lists: enough to know whether it changed, without its bytes.
 
-    `revision` is compared for equality and never parsed (for a file: its size and modification time).
+    `revision` is compared for equality and never parsed (for a file: its size and modification time). None: only
+    fetching it tells.
     """
 
     uri: str
-    revision: str
+    revision: str | None
     name: str  # what a person calls it; a file name carries the hint of its kind
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The bytes of an item, with the revision that they are of: it may be newer than the listed one."""
+
+    data: bytes
+    revision: str
+    charset: str | None = None  # of text, where the source knows it
     modified_at: datetime | None = None
 
 
@@ -107,6 +118,7 @@ class Chunk:
     prefix: str
     tokens: int  # of prefix + text, without the model's special tokens
     pages: tuple[int, int] | None = None  # first and last page, counted from 1
+    parent: tuple[int, int] | None = None  # offsets of what a prompt gets in its place: its section, or a window
 
     @property
     def embedded(self) -> str:
@@ -189,6 +201,7 @@ class StoredChunk:
     end: int
     text: str
     pages: tuple[int, int] | None
+    parent: tuple[int, int] | None
     modified_at: datetime | None
 
 

@@ -179,7 +179,9 @@ class _Run:
         if len(item.uri.encode()) > LONGEST_URI:
             raise UnreadableDocument(f"its address has more than {LONGEST_URI} bytes")
         with _timed(self.report, "fetch"):
-            data = await self.source.fetch(item, self.indexer.max_bytes)
+            fetched = await self.source.fetch(item, self.indexer.max_bytes)
+            assert fetched is not None
+            data = fetched.data
             content_hash = hashlib.sha256(data).digest()
         state = self.known.get(item.uri)
         if state is not None and state.content_hash == content_hash:
@@ -228,7 +230,7 @@ class _Run:
         for start in range(0, len(texts), PORTION):
             portion = texts[start : start + PORTION]
             with _timed(self.report, "embed"):
-                rows = await self.indexer.embedder.embed(portion, "document")
+                rows = await self.indexer.embedder.embed(portion, "live")
             vectors |= zip(portion, rows, strict=True)
             if start + PORTION < len(texts):
                 await self.indexer.catalog.save_vectors(self.indexer.generation, portion, rows)

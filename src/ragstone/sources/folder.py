@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ragstone.errors import DocumentTooLarge, SourceError, UnreadableDocument
-from ragstone.models import Item, Skip
+from ragstone.models import Fetched, Item, Skip
 from ragstone.settings import FolderSource
 from ragstone.sources.globs import Globs
 
@@ -58,9 +58,12 @@ class Folder:
             for item in found:
                 yield item
 
-    async def fetch(self, item: Item, limit: int) -> bytes:
+    async def look(self, uri: str) -> Item | Skip | None:
+        raise NotImplementedError
+
+    async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
         """Raises UnreadableDocument when the file is gone, refused, or no longer inside of the folder."""
-        return await asyncio.to_thread(self._read_file, item, limit)
+        return await asyncio.to_thread(self._read_file, item, limit, known)
 
     def _read_folder(self, path: str, folder: Path) -> tuple[list[Item | Skip], list[tuple[str, Path]]]:
         """What to yield of one folder, and the folders in it."""
@@ -101,29 +104,31 @@ class Folder:
             return Skip(uri=uri, code="unsupported", reason=f"{_words(path)} is {kind}")
         return Item(
             uri=uri,
-            revision=f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}",
+            revision=_revision(found),
             name=_words(path),
-            modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
+            modified_at=_modified_at(found),
         )
 
-    def _read_file(self, item: Item, limit: int) -> bytes:
+    def _read_file(self, item: Item, limit: int, known: str | None) -> Fetched | None:
         file = Path(os.fsdecode(unquote_to_bytes(item.uri.removeprefix("file://"))))
         try:
             # Not to hang where a pipe has taken the file's place.
             opened = os.open(self._inside(file), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             with os.fdopen(opened, "rb") as content:
-                size = os.fstat(content.fileno())
-                if not stat.S_ISREG(size.st_mode):
+                found = os.fstat(content.fileno())
+                if not stat.S_ISREG(found.st_mode):
                     raise UnreadableDocument(f"{item.name} is no regular file any more")
+                if _revision(found) == known:
+                    return None
                 data = content.read(limit + 1)
         except OSError as error:
             raise UnreadableDocument(f"cannot read {item.name}: {error.strerror}") from error
         if len(data) > limit:
             raise DocumentTooLarge(
-                f"{item.name} has {size.st_size:,} bytes, the limit is {limit:,}",
+                f"{item.name} has {found.st_size:,} bytes, the limit is {limit:,}",
                 hint="raise parsing.max_bytes, or exclude it",
             )
-        return data
+        return Fetched(data=data, revision=_revision(found), modified_at=_modified_at(found))
 
     def _inside(self, file: Path) -> Path:
         """The file behind a link. Raises UnreadableDocument when that is outside of the folder."""
@@ -131,6 +136,14 @@ class Folder:
         if not real.is_relative_to(self._root):
             raise UnreadableDocument("the link leads out of the folder")
         return real
+
+
+def _revision(found: os.stat_result) -> str:
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+
+
+def _modified_at(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _uri(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from ragstone.errors import DocumentTooLarge, SourceError, UnreadableDocument
-from ragstone.models import Item, Skip
+from ragstone.models import Fetched, Item, Skip
 from ragstone.settings import SqlSource
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class SqlTable:
                     seen.add(item.uri)
                     yield item
 
-    async def fetch(self, item: Item, limit: int) -> bytes:
+    async def look(self, uri: str) -> Item | Skip | None:
+        raise NotImplementedError
+
+    async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
         """Raises UnreadableDocument when the row or the database is gone."""
         try:
             row = await asyncio.to_thread(self._row, unquote(item.uri.removeprefix(self.prefix)))
@@ -60,7 +63,11 @@ class SqlTable:
         data = self._markdown(row).encode("utf-8", errors="replace")
         if len(data) > limit:
             raise DocumentTooLarge(f"{item.name} has {len(data):,} bytes, the limit is {limit:,}")
-        return data
+        now = self._item(row)
+        assert isinstance(now, Item) and now.revision is not None  # it has a key
+        if now.revision == known:
+            return None
+        return Fetched(data=data, revision=now.revision, charset="utf-8", modified_at=now.modified_at)
 
     def _batches(self) -> Generator[list[Item | Skip], None, None]:
         from sqlalchemy import select
