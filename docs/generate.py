@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ragstone.settings import FolderSource, Settings, SqlSource
+from ragstone.settings import FolderSource, ObjectStoreSource, Settings, SqlSource, WebSource
 
 HERE = Path(__file__).parent
 
@@ -44,7 +44,7 @@ def settings_page() -> str:
     parts = [SETTINGS_HEAD, "## At the top of the file\n", _table(plain)]
     for name, field in tables.items():
         parts += [f"## [{name}]\n", f"{type(field.default).__doc__}\n", _table(type(field.default).model_fields)]
-    for source in (FolderSource, SqlSource):
+    for source in (FolderSource, WebSource, ObjectStoreSource, SqlSource):
         parts += [f'## [sources.NAME] with kind = "{source.model_fields["kind"].default}"\n', f"{source.__doc__}\n"]
         parts += [_table({n: f for n, f in source.model_fields.items() if n != "kind"})]
     return "\n".join(parts)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -78,6 +79,9 @@ class ParsingSettings(Section):
     """Limits on what is read."""
 
     max_bytes: int = Field(default=64 * 2**20, ge=1, description="a larger document is skipped, and listed")
+    timeout: float = Field(default=60.0, gt=0, description="seconds after which reading a document is given up")
+    max_memory: int = Field(default=1024, ge=128, description="MiB that reading a document may take")
+    workers: int = Field(default=1, ge=1, le=64, description="processes that read documents side by side")
 
 
 class RetrievalSettings(Section):
@@ -147,9 +151,65 @@ class SqlSource(Section):
     version: str | None = Field(
         default=None, description="a column that changes with the row; without it all columns count"
     )
+    poll: float = Field(default=30.0, ge=0, description="seconds between looks for changes; 0 looks only when asked")
+    notify: bool = Field(
+        default=False, description="PostgreSQL: be told of changes by a trigger on the table, instead of polling"
+    )
 
 
-Source = Annotated[FolderSource | SqlSource, Field(discriminator="kind")]
+class WebSource(Section):
+    """Web pages: a list of addresses, sitemaps, or both."""
+
+    kind: Literal["web"] = "web"
+    urls: tuple[str, ...] = Field(default=(), description="addresses of pages")
+    sitemaps: tuple[str, ...] = Field(default=(), description="addresses of sitemaps or of sitemap indexes")
+    include: tuple[str, ...] = Field(
+        default=(), description="globs over the paths of addresses in sitemaps; empty takes all"
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="globs over the paths of addresses in sitemaps")
+    delay: float = Field(
+        default=0.5, ge=0, le=60, description="seconds between two requests to a host; its robots.txt may ask for more"
+    )
+    timeout: float = Field(default=30.0, gt=0, description="seconds for one request, its body included")
+    allow_private: bool = Field(
+        default=False, description="also connect to addresses that are not on the public internet"
+    )
+
+    @field_validator("urls", "sitemaps")
+    @classmethod
+    def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not re.match(r"https?://[^/?#@\s]+([/?#]|$)", url, re.IGNORECASE):
+                raise ValueError(f"{url!r} is no http(s) address without a user name")
+        return urls
+
+    @model_validator(mode="after")
+    def _lists_something(self) -> WebSource:
+        if not self.urls and not self.sitemaps:
+            raise ValueError("needs urls or sitemaps")
+        return self
+
+
+class ObjectStoreSource(Section):
+    """Objects in S3, Google Cloud Storage, Azure Blob Storage or under a local path."""
+
+    kind: Literal["object-store"] = "object-store"
+    url: str = Field(description="s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or a folder")
+    include: tuple[str, ...] = Field(default=(), description="globs relative to the prefix; empty takes all")
+    exclude: tuple[str, ...] = Field(default=(), description="globs relative to the prefix")
+    endpoint: str | None = Field(default=None, description="address of an S3-compatible service; http:// is allowed")
+    region: str | None = Field(default=None, description="S3: the bucket's region")
+    anonymous: bool = Field(default=False, description="read a public bucket without signing requests")
+    access_key_id: SecretStr | None = Field(
+        default=None, description="S3: without keys, those of the environment or of the machine's role are used"
+    )
+    secret_access_key: SecretStr | None = Field(default=None, description="S3: belongs to access_key_id")
+    options: dict[str, SecretStr] = Field(
+        default={}, description="more settings by obstore's names, such as azure_storage_account_key"
+    )
+
+
+Source = Annotated[FolderSource | WebSource | ObjectStoreSource | SqlSource, Field(discriminator="kind")]
 
 
 class ServerSettings(Section):
@@ -241,12 +301,19 @@ def _refuse_unknown_variables() -> None:
                 )
 
 
+_KINDS = ", ".join(kind.model_fields["kind"].default for kind in get_args(get_args(Source)[0]))
+_MEANING = {
+    "extra_forbidden": "no such setting",
+    "union_tag_not_found": f"kind is missing: it is one of {_KINDS}",
+    "union_tag_invalid": f"no such kind: it is one of {_KINDS}",
+}
+
+
 def _explain(error: ValidationError, file: Path) -> str:
-    wrong = [
-        (".".join(str(part) for part in e["loc"]), "no such setting" if e["type"] == "extra_forbidden" else e["msg"])
+    lines = [
+        ".".join(map(str, e["loc"])) + ": " + _MEANING.get(e["type"], e["msg"].removeprefix("Value error, "))
         for e in error.errors()
     ]
-    lines = [f"{name}: {what}" for name, what in wrong]
     return f"wrong settings ({file} and {ENV_PREFIX}*): " + "; ".join(lines)
 
 
@@ -261,9 +328,20 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 
 def _anchored_source(source: Source, folder: Path) -> Source:
-    if isinstance(source, FolderSource):
-        return source.model_copy(update={"path": folder / source.path})
-    scheme, slashes, file = source.url.get_secret_value().partition(":///")
+    match source:
+        case FolderSource():
+            return source.model_copy(update={"path": folder / source.path})
+        case ObjectStoreSource() if "://" not in source.url:
+            return source.model_copy(update={"url": (folder / source.url).absolute().as_uri()})
+        case SqlSource():
+            return source.model_copy(update={"url": SecretStr(_anchored_url(source.url.get_secret_value(), folder))})
+        case _:
+            return source
+
+
+def _anchored_url(url: str, folder: Path) -> str:
+    """The URL of a database, an SQLite file's relative path made absolute."""
+    scheme, slashes, file = url.partition(":///")
     if not scheme.startswith("sqlite") or not slashes or file in {"", ":memory:"}:
-        return source
-    return source.model_copy(update={"url": SecretStr(f"{scheme}:///{folder / file}")})
+        return url
+    return f"{scheme}:///{folder / file}"
