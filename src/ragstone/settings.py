@@ -69,10 +69,19 @@ class EmbeddingSettings(Section):
 class ChunkingSettings(Section):
     """How documents are cut. A change needs a new generation."""
 
-    strategy: Literal["structure", "fixed"] = Field(default="structure", description="structure (headings) or fixed")
+    strategy: Literal["structure", "fixed", "sentence", "recursive", "semantic"] = Field(
+        default="structure", description="structure, fixed, sentence, recursive or semantic; see docs/chunking.md"
+    )
     max_tokens: int = Field(default=200, ge=16, description="size limit of a chunk, its prefix included")
     overlap: float = Field(default=0.15, ge=0, lt=0.5, description="share of a chunk repeated in the next one")
     prefix: bool = Field(default=True, description="embed title and heading path in front of each chunk")
+    percentile: float = Field(
+        default=90, ge=0, le=100, description="semantic: cut where the distance is above this percentile of a document"
+    )
+    parent: Literal["none", "section", "window"] = Field(
+        default="none", description="what a prompt gets in a chunk's place: its section, a window around it, or itself"
+    )
+    parent_tokens: int = Field(default=600, ge=16, description="size limit of a parent, by the embedding model's count")
 
 
 class ParsingSettings(Section):
@@ -136,6 +145,11 @@ class FolderSource(Section):
         default=(), description="globs relative to the folder; empty takes every known kind"
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs relative to the folder")
+    watch: Literal["auto", "poll", "off"] = Field(
+        default="auto",
+        description="how changes are noticed: auto (the system tells), poll (for network file systems) or off",
+    )
+    debounce: float = Field(default=0.3, gt=0, le=60, description="seconds without a change that end a burst of them")
 
 
 class SqlSource(Section):
