@@ -19,6 +19,7 @@ EMPTY = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid();
     DROP SCHEMA IF EXISTS ragstone CASCADE;
+    DROP SCHEMA IF EXISTS ragstone_queue CASCADE;
 """
 
 

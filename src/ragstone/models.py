@@ -146,6 +146,7 @@ class Collection:
     tenant: str
     name: str
     serving: UUID | None  # the generation that answers questions
+    previous: UUID | None = None  # the one that did before: where a rollback goes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,11 @@ class Generation:
     collection: UUID
     fingerprint: Fingerprint
     settings: Metadata  # the parser's version and the chunking settings
+    embedding: Metadata  # the settings that its embedder is made from, without keys
     created_at: datetime
+    served_at: datetime | None = None  # when it last began to serve
+    checked_at: datetime | None = None  # when its model was last compared with the stored probes
+    quarantine: str | None = None  # why nothing may be written to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +178,34 @@ class DocumentState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One look at a document in the catalog, just before its source is looked at.
+
+    `seen` puts the event that comes of it in order: the catalog takes no event older than the last one it took.
+    """
+
+    seen: int
+    states: Mapping[UUID, DocumentState | None]  # by generation: each that is kept up to date, quarantined or not
+    quarantined: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A document that could not be indexed, and why."""
+
+    uri: str
+    source: str
+    revision: str | None
+    settings: str  # digest of the settings that it failed under
+    code: str
+    reason: str
+    hint: str = ""
+    attempts: int = 1
+    failed_at: datetime | None = None
+    dropped: bool = False  # seen and accepted by an operator: not tried again before it changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
     """A document version ready to be published. `vectors` is aligned with `chunks`."""
 
@@ -184,6 +217,7 @@ class NewVersion:
     chunks: Sequence[Chunk]
     vectors: Vectors
     modified_at: datetime | None = None
+    seen: int | None = None  # the observation it came of; None: the moment it is published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

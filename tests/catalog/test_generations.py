@@ -52,9 +52,10 @@ async def test_probes_are_those_seen_first(catalog: Catalog) -> None:
 async def test_serving_is_switched_and_switched_back(catalog: Catalog) -> None:
     collection, first = await generation(catalog)
     _, second = await generation(catalog, settings="fixed")
-    for made in (first, second, first):
+    for before, made in ((None, first), (first, second), (second, first), (second, first)):
         await catalog.serve(made)
-        assert await catalog.collection("acme", "handbook") == dataclasses.replace(collection, serving=made.id)
+        expected = dataclasses.replace(collection, serving=made.id, previous=before and before.id)
+        assert await catalog.collection("acme", "handbook") == expected
 
 
 async def test_another_collections_generation_cannot_be_served(catalog: Catalog) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -18,20 +19,22 @@ from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connections, conninfo
 from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.migrations import ensure_schema
+from ragstone.catalog.queue import Queue
 from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
 from ragstone.models import (
     NAMESPACE,
     Collection,
     DocumentState,
+    Failure,
     Fingerprint,
     Generation,
     Metadata,
     NewVersion,
+    Observation,
     Replacement,
     StoredChunk,
     Vectors,
-    document_id,
 )
 
 
@@ -44,9 +47,10 @@ class Catalog:
     """
 
     def __init__(self, url: str, pool_size: int) -> None:
-        self._url = url
         self._connections = Connections(url, pool_size)
         self._signal = ChangeSignal(url)
+        self.url = url
+        self.queue = Queue(self._connections)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
@@ -79,7 +83,7 @@ class Catalog:
     async def alone(self, collection: Collection, source: str) -> AsyncIterator[None]:
         """Nobody else reads this source meanwhile: whoever comes later waits. A process that dies frees it."""
         with catalog_errors():
-            connection = await AsyncConnection.connect(self._url, autocommit=True)
+            connection = await AsyncConnection.connect(self.url, autocommit=True)
         try:
             with catalog_errors():
                 await connection.execute(statement("lock_source"), {"source": f"{collection.id} {source}"})
@@ -102,11 +106,17 @@ class Catalog:
         return [reading.source(row) for row in rows]
 
     async def create_generation(
-        self, collection: Collection, fingerprint: Fingerprint, probes: Vectors, settings: Metadata
+        self,
+        collection: Collection,
+        fingerprint: Fingerprint,
+        probes: Vectors,
+        settings: Metadata,
+        embedding: Metadata | None = None,
     ) -> Generation:
         """The generation of this fingerprint and these settings; a collection has it once, however often it is asked.
 
         `probes` are the fixed probe texts' vectors, kept with the fingerprint when it is seen for the first time.
+        `embedding` is how to make the embedder again, and no part of what tells generations apart.
         """
         if probes.ndim != 2 or probes.shape[1] != fingerprint.dimensions:
             raise CatalogError(f"the probes have the shape {probes.shape}, not [n, {fingerprint.dimensions}]")
@@ -115,6 +125,7 @@ class Catalog:
             "collection": collection.id,
             "fingerprint": fingerprint.digest,
             "settings": Jsonb(dict(settings)),
+            "embedding": Jsonb(dict(embedding or {})),
             "digest": fingerprint.digest,
             "spec": Jsonb(dict(fingerprint.spec)),
             "dimensions": fingerprint.dimensions,
@@ -125,7 +136,7 @@ class Catalog:
         return reading.generation(row)
 
     async def generations(self, collection: Collection) -> list[Generation]:
-        """All generations, oldest first."""
+        """The generations that are kept up to date, oldest first."""
         rows = await self._connections.run(collection.tenant, ("generations",), {"collection": collection.id})
         return [reading.generation(row) for row in rows]
 
@@ -138,6 +149,11 @@ class Catalog:
         parameters = {"collection": generation.collection, "generation": generation.id}
         if not await self._connections.run(generation.tenant, ("serve",), parameters):
             raise CatalogError(f"the tenant {generation.tenant!r} has no collection {generation.collection}")
+
+    async def record_check(self, generation: Generation, quarantine: str | None) -> None:
+        """The generation's model was compared with its probes just now: why nothing may be written, or None."""
+        parameters = {"generation": generation.id, "reason": quarantine}
+        await self._connections.run(generation.tenant, ("checked",), parameters)
 
     async def probes(self, fingerprint: Fingerprint) -> Vectors:
         """The probe texts' vectors as they were when the fingerprint was first seen: [n, dimensions]."""
@@ -154,17 +170,29 @@ class Catalog:
         rows = await self._connections.run(generation.tenant, ("states",), parameters)
         return {state.uri: state for state in map(reading.state, rows)}
 
+    async def moment(self) -> int:
+        """The present, as observations of documents count it."""
+        ((seen,),) = await self._connections.run_as_owner("moment", {})
+        return int(seen)
+
+    async def observe(self, collection: Collection, uri: str) -> Observation | None:
+        """What is known of a document, from the moment before its source is looked at; None without a generation."""
+        rows = await self._connections.run(collection.tenant, ("observe",), {"collection": collection.id, "uri": uri})
+        return reading.observation(rows) if rows else None
+
     async def publish(self, generation: Generation, versions: Sequence[NewVersion]) -> int:
         """Make these the current versions of their documents, all in one transaction; gives the position.
 
         Should it fail, the old versions go on serving and nothing of the new ones is there. A document that another
-        process publishes at the same time is waited for, and its version superseded.
+        process publishes at the same time is waited for, and its version superseded. One that was seen later already,
+        there or gone, is left as it is.
         """
         batch = await asyncio.to_thread(publishing.prepare, generation, versions)
-        if not batch:
-            return await self.head()
-        async with self._connections.loading(generation.tenant) as connection:
-            return await publishing.publish(connection, generation, batch)
+        position = 0
+        if batch:
+            async with self._connections.loading(generation.tenant) as connection:
+                position = await publishing.publish(connection, generation, batch)
+        return position or await self.head()
 
     async def claim(self, collection: Collection, source: str, uris: Sequence[str]) -> None:
         """Make documents the source's own: what it lists no longer is then known to be gone."""
@@ -172,23 +200,26 @@ class Catalog:
             collection.tenant, ("claim",), {"collection": collection.id, "source": source, "uris": list(uris)}
         )
 
-    async def touch(self, generation: Generation, revisions: Mapping[str, str]) -> None:
-        """Record new revisions, by URI, of documents whose content is the same."""
+    async def touch(self, generation: Generation, revisions: Mapping[str, str], seen: int | None = None) -> None:
+        """Record new revisions, by URI, of documents whose content is the same, and the moment they were seen."""
         parameters = {
             "collection": generation.collection,
             "generation": generation.id,
             "uris": list(revisions),
             "revisions": list(revisions.values()),
+            "seen": seen or 0,
         }
-        await self._connections.run(generation.tenant, ("lock_documents", "touch"), parameters)
+        names = "lock_documents", "mark_seen", "clear_failures", "touch"
+        await self._connections.run(generation.tenant, names, parameters)
 
-    async def delete(self, collection: Collection, uris: Sequence[str]) -> int:
-        """Remove documents, text and all, from every generation; gives the position. Unknown URIs are passed over."""
-        with catalog_errors():
-            ids = [document_id(collection.tenant, collection.name, uri) for uri in uris]
-        parameters = {"collection": collection.id, "uris": list(uris), "ids": ids, "generation": None}
-        rows = await self._connections.run(collection.tenant, publishing.DELETION, parameters)
-        return max((position for (position,) in rows), default=0) or await self.head()
+    async def delete(self, collection: Collection, uris: Sequence[str], seen: int | None = None) -> int:
+        """Remove documents, text and all, from every generation; gives the position. Unknown URIs are passed over.
+
+        `seen` is when they were found to be gone (now, without it): those that were seen later stay.
+        """
+        async with self._connections.loading(collection.tenant) as connection:
+            position = await publishing.delete(connection, collection, uris, seen)
+        return position or await self.head()
 
     async def known_vectors(self, generation: Generation, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """The vectors of those of the texts (prefix included) that were embedded before, for this tenant."""
@@ -216,6 +247,39 @@ class Catalog:
         (totals,) = await self._connections.run(collection.tenant, ("collection_stats",), parameters)
         rows = await self._connections.run(collection.tenant, ("generation_stats",), parameters)
         return reading.collection_stats(totals, rows)
+
+    async def texts(self, generation_id: UUID, tenant: str, spans: Sequence[tuple[UUID, int, int]]) -> list[str | None]:
+        """The text of each (version, start, end), offsets in characters; None where the version is not current."""
+        versions, starts, ends = zip(*spans, strict=True) if spans else ((), (), ())
+        parameters = {
+            "generation": generation_id,
+            "versions": list(versions),
+            "starts": list(starts),
+            "ends": list(ends),
+        }
+        return [text for (text,) in await self._connections.run(tenant, ("spans",), parameters)]
+
+    # --- failures -----------------------------------------------------------------------------------------------
+
+    async def record_failure(self, collection: Collection, failure: Failure) -> None:
+        """Keep why a document could not be indexed, until it is indexed or gone."""
+        parameters = {"collection": collection.id, **asdict(failure)}
+        await self._connections.run(collection.tenant, ("record_failure",), parameters)
+
+    async def failures(self, collection: Collection, source: str | None = None) -> list[Failure]:
+        """Documents that could not be indexed, of one source or of all."""
+        parameters = {"collection": collection.id, "source": source}
+        return [reading.failure(r) for r in await self._connections.run(collection.tenant, ("failures",), parameters)]
+
+    async def clear_failures(self, collection: Collection, uris: Sequence[str]) -> None:
+        """Forget what went wrong with documents: the next pass over their source tries them again."""
+        parameters = {"collection": collection.id, "uris": list(uris)}
+        await self._connections.run(collection.tenant, ("clear_failures",), parameters)
+
+    async def accept_failures(self, collection: Collection, uris: Sequence[str]) -> None:
+        """Mark failures as seen: the documents are not tried again before they change."""
+        parameters = {"collection": collection.id, "uris": list(uris)}
+        await self._connections.run(collection.tenant, ("accept_failures",), parameters)
 
     # --- the change log -----------------------------------------------------------------------------------------
 

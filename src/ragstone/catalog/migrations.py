@@ -11,7 +11,8 @@ from psycopg.sql import SQL, Identifier
 
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.faults import catalog_errors
-from ragstone.catalog.statements import migrations, script, statement
+from ragstone.catalog.queue import SCHEMA
+from ragstone.catalog.statements import migrations, queue_migrations, queue_schema, script, statement
 from ragstone.errors import CatalogError
 
 OLDEST = 16
@@ -36,7 +37,7 @@ async def _is_current(connection: Connection) -> bool:
         applied, role = await _state(connection)
     except errors.UndefinedTable:
         return False
-    return role and applied == set(migrations())
+    return role and applied == {*migrations(), *queue_migrations()}
 
 
 async def _state(connection: Connection) -> tuple[set[str], bool]:
@@ -61,7 +62,7 @@ async def _migrate(connection: Connection) -> None:
                 hint="as an administrator: ALTER ROLE ragstone_tenant NOSUPERUSER NOBYPASSRLS",
             )
         known = migrations()
-        if newer := applied - set(known):
+        if newer := applied - {*known, *queue_migrations()}:
             raise CatalogError(
                 f"the database was made by a newer Ragstone (it has {', '.join(sorted(newer))})",
                 hint="upgrade this Ragstone; going back is not possible",
@@ -70,6 +71,25 @@ async def _migrate(connection: Connection) -> None:
             if name not in applied:
                 await connection.execute(file.read_text(encoding="utf-8"))
                 await connection.execute(statement("record_migration"), {"name": name})
+        await _migrate_queue(connection, applied)
+
+
+async def _migrate_queue(connection: Connection, applied: set[str]) -> None:
+    """procrastinate's schema, made whole at first, and then brought up to the installed version's."""
+    files = queue_migrations()
+    missing = {name: file for name, file in files.items() if name not in applied}
+    if not missing:
+        return
+    if len(missing) == len(files):
+        scripts = [f"CREATE SCHEMA {SCHEMA}", queue_schema()]
+    else:
+        scripts = [file.read_text(encoding="utf-8") for file in missing.values()]
+    await connection.execute(f"SET LOCAL search_path = {SCHEMA}, pg_temp".encode())
+    for sql in scripts:
+        await connection.execute(sql.encode())
+    await connection.execute(statement("anchor_queue"))
+    for name in missing:
+        await connection.execute(statement("record_migration"), {"name": name})
 
 
 def _for_the_admin(connection: Connection) -> str:

@@ -18,24 +18,16 @@ import numpy as np
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
-from ragstone.models import Generation, Metadata, NewVersion, Vectors, document_id
+from ragstone.models import Collection, Generation, Metadata, NewVersion, Vectors, document_id
 
 _LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
 
 _SECTION = ("uuid", "int4", "int4", "int4", "text[]", "int4", "int4")
-_CHUNK = ("uuid", "uuid", "int4", "int4", "int4", "int4", "int4", "int4", "int4", "text", "text", "bytea")
+_CHUNK = ("uuid", "uuid", *("int4",) * 9, "text", "text", "bytea")
 _VECTOR = ("bytea", "bytea")
 
-DELETION = (
-    "lock_documents",
-    "delete_chunks",
-    "delete_sections",
-    "mark_deleted",
-    "notify",
-    "lock_change_log",
-    "log_deleted",
-)
-"""The statements that delete documents; the last gives the positions."""
+_ENDING = ("delete_chunks", "delete_sections", "notify", "lock_change_log", "log_deleted")
+"""The statements that end versions without a new one; the last gives the positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +137,14 @@ def _check_vectors(version: NewVersion, dimensions: int) -> None:
 
 
 async def publish(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> int:
-    """Publish a batch in the tenant's transaction that `connection` is in. Gives the change-log position."""
+    """Publish a batch in the tenant's transaction that `connection` is in. Gives the change-log position.
+
+    Versions that come too late are left out; 0 when all do.
+    """
     versions = await _claim(connection, generation, batch)
-    vectors = await _unknown_vectors(connection, generation, batch)
+    if not versions:
+        return 0
+    vectors = await _unknown_vectors(connection, generation, versions)
     await _replace_versions(connection, generation, versions)
     await _copy(connection, "copy_sections", _SECTION, _section_rows(versions))
     await _copy(connection, "copy_chunks", _CHUNK, _chunk_rows(versions))
@@ -159,11 +156,40 @@ async def publish(connection: Connection, generation: Generation, batch: Sequenc
         "fingerprint": generation.fingerprint.digest,
         "documents": [version.document for version in versions],
         "versions": [version.id for version in versions],
+        "uris": [version.prepared.version.uri for version in versions],
     }
+    names = "add_sections", "add_chunks", "add_vectors", "clear_failures", "notify", "lock_change_log", "log_published"
     async with connection.pipeline():
-        for name in ("add_sections", "add_chunks", "add_vectors", "notify", "lock_change_log", "log_published"):
+        for name in names:
             cursor = await connection.execute(statement(name), parameters)
     return max(int(position) for (position,) in await cursor.fetchall())
+
+
+async def delete(connection: Connection, collection: Collection, uris: Sequence[str], seen: int | None) -> int:
+    """Delete documents from every generation, but for those seen later. Gives the position, 0 when nothing was there.
+
+    What went wrong with the documents is forgotten as well.
+    """
+    parameters: dict[str, Any] = {"collection": collection.id, "uris": list(uris), "seen": seen}
+    cursor = await connection.execute(statement("lock_deletable"), parameters)
+    ids = [key for (key,) in await cursor.fetchall()]
+    await connection.execute(statement("clear_failures"), parameters)
+    await connection.execute(statement("mark_deleted"), {"ids": ids, "seen": seen})
+    return await end(connection, collection, ids, None)
+
+
+async def end(connection: Connection, collection: Collection, ids: Sequence[UUID], generation: UUID | None) -> int:
+    """End the current versions of documents, in one generation or in all. Gives the position, 0 without any."""
+    parameters = {
+        "tenant": collection.tenant,
+        "collection": collection.id,
+        "ids": list(ids),
+        "generation": generation,
+    }
+    async with connection.pipeline():
+        for name in _ENDING:
+            cursor = await connection.execute(statement(name), parameters)
+    return max((int(position) for (position,) in await cursor.fetchall()), default=0)
 
 
 async def save_vectors(
@@ -177,11 +203,11 @@ async def save_vectors(
 
 
 async def _claim(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> list[_Numbered]:
-    """Lock the documents against other writers, and number their new versions."""
+    """Lock the documents against other writers, and number the new versions of those not seen later."""
     cursor = await connection.execute(statement("collection_of_generation"), {"generation": generation.id})
     row = await cursor.fetchone()
     if row is None:
-        raise CatalogError(f"the tenant {generation.tenant!r} has no generation {generation.id}")
+        raise CatalogError(f"the tenant {generation.tenant!r} has no generation {generation.id} (any more)")
     by_id = {document_id(generation.tenant, row[0], prepared.version.uri): prepared for prepared in batch}
     ids = sorted(by_id)
     versions = [by_id[key].version for key in ids]
@@ -192,12 +218,15 @@ async def _claim(connection: Connection, generation: Generation, batch: Sequence
         "ids": ids,
         "uris": [version.uri for version in versions],
         "sources": [version.source for version in versions],
+        "seen": [version.seen for version in versions],
     }
     async with connection.pipeline():
-        await connection.execute(statement("claim_documents"), parameters)
+        await connection.execute(statement("keep_vectors"))
+        claimed = await connection.execute(statement("claim_documents"), parameters)
         cursor = await connection.execute(statement("last_numbers"), parameters)
+    timely = {key for (key,) in await claimed.fetchall()}
     last: dict[UUID, int] = dict(await cursor.fetchall())
-    return [_numbered(by_id[key], key, generation.id, last.get(key, 0) + 1) for key in ids]
+    return [_numbered(by_id[key], key, generation.id, last.get(key, 0) + 1) for key in ids if key in timely]
 
 
 def _numbered(prepared: Prepared, document: UUID, generation: UUID, number: int) -> _Numbered:
@@ -205,10 +234,10 @@ def _numbered(prepared: Prepared, document: UUID, generation: UUID, number: int)
 
 
 async def _unknown_vectors(
-    connection: Connection, generation: Generation, batch: Sequence[Prepared]
+    connection: Connection, generation: Generation, versions: Sequence[_Numbered]
 ) -> dict[bytes, bytes]:
     """The vectors that are not stored yet: only these travel."""
-    vectors = {digest: vector for prepared in batch for digest, vector in prepared.vectors.items()}
+    vectors = {digest: vector for version in versions for digest, vector in version.prepared.vectors.items()}
     parameters = {"fingerprint": generation.fingerprint.digest, "hashes": list(vectors)}
     cursor = await connection.execute(statement("known_hashes"), parameters, binary=True)
     for (known,) in await cursor.fetchall():
@@ -255,8 +284,9 @@ def _chunk_rows(versions: Sequence[_Numbered]) -> Iterable[tuple[Any, ...]]:
     for version in versions:
         prepared = version.prepared
         for c, digest in zip(prepared.version.chunks, prepared.hashes, strict=True):
-            key, pages = chunk_id(version.id, c.ordinal), c.pages or (None, None)
-            yield key, version.id, c.ordinal, c.section, c.start, c.end, *pages, c.tokens, c.text, c.prefix, digest
+            key = chunk_id(version.id, c.ordinal)
+            places = *(c.pages or (None, None)), *(c.parent or (None, None))
+            yield key, version.id, c.ordinal, c.section, c.start, c.end, *places, c.tokens, c.text, c.prefix, digest
 
 
 async def _copy(connection: Connection, name: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

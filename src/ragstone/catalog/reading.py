@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.models import Collection, DocumentState, Fingerprint, Generation, StoredChunk
+from ragstone.models import Collection, DocumentState, Failure, Fingerprint, Generation, Observation, StoredChunk
 
 Row = tuple[Any, ...]
 
@@ -49,12 +49,12 @@ class CollectionStats:
 
 
 def collection(row: Row) -> Collection:
-    key, tenant, name, serving = row
-    return Collection(id=key, tenant=tenant, name=name, serving=serving)
+    key, tenant, name, serving, previous = row
+    return Collection(id=key, tenant=tenant, name=name, serving=serving, previous=previous)
 
 
 def generation(row: Row) -> Generation:
-    key, tenant, collection, settings, created_at, digest, dimensions, spec = row
+    key, tenant, collection, settings, embedding, created, served, checked, quarantine, digest, dimensions, spec = row
     fingerprint = Fingerprint(digest=digest, dimensions=dimensions, spec=spec)
     return Generation(
         id=key,
@@ -62,7 +62,11 @@ def generation(row: Row) -> Generation:
         collection=collection,
         fingerprint=fingerprint,
         settings=settings,
-        created_at=created_at,
+        embedding=embedding,
+        created_at=created,
+        served_at=served,
+        checked_at=checked,
+        quarantine=quarantine,
     )
 
 
@@ -83,8 +87,34 @@ def state(row: Row) -> DocumentState:
     )
 
 
+def observation(rows: Sequence[Row]) -> Observation:
+    """From one row a generation; there is at least one."""
+    return Observation(
+        seen=rows[0][0],
+        states={row[1]: None if row[6] is None else state(row[3:]) for row in rows},
+        quarantined=frozenset(row[1] for row in rows if row[2] is not None),
+    )
+
+
+def failure(row: Row) -> Failure:
+    uri, source, revision, settings, code, reason, hint, attempts, failed_at, dropped = row
+    return Failure(
+        uri=uri,
+        source=source,
+        revision=revision,
+        settings=settings,
+        code=code,
+        reason=reason,
+        hint=hint,
+        attempts=attempts,
+        failed_at=failed_at,
+        dropped=dropped,
+    )
+
+
 def chunk(row: Row) -> StoredChunk:
-    key, document, version, uri, title, path, ordinal, start, end, text, first_page, last_page, modified_at = row
+    key, document, version, uri, title, path, ordinal, start, end, text, *places, modified_at = row
+    first_page, last_page, parent_start, parent_end = places
     return StoredChunk(
         id=key,
         document_id=document,
@@ -97,6 +127,7 @@ def chunk(row: Row) -> StoredChunk:
         end=end,
         text=text,
         pages=None if first_page is None else (first_page, last_page),
+        parent=None if parent_start is None else (parent_start, parent_end),
         modified_at=modified_at,
     )
 

@@ -6,6 +6,8 @@ import re
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 
 _FOLDER = files("ragstone.catalog") / "sql"
 
@@ -19,6 +21,24 @@ def statement(name: str) -> str:
 def script(name: str) -> str:
     """A whole file, to be sent as one."""
     return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def queue_migrations() -> dict[str, Path]:
+    """procrastinate's own, by the names that they are recorded under; its package, which is large, is not imported."""
+    found = sorted((_procrastinate() / "migrations").glob("*.sql"))
+    return {f"procrastinate/{file.stem}": file for file in found}
+
+
+def queue_schema() -> str:
+    """All of procrastinate's tables and functions as its migrations leave them."""
+    return (_procrastinate() / "schema.sql").read_text(encoding="utf-8")
+
+
+def _procrastinate() -> Path:
+    spec = find_spec("procrastinate")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "sql"
 
 
 def migrations() -> dict[str, Traversable]:

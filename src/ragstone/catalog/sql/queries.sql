@@ -31,7 +31,7 @@ INSERT INTO ragstone.tenants (id) VALUES (%(tenant)s) ON CONFLICT DO NOTHING
 INSERT INTO ragstone.collections (tenant, id, name) VALUES (%(tenant)s, %(id)s, %(name)s) ON CONFLICT DO NOTHING
 
 -- name: collection
-SELECT id, tenant, name, serving FROM ragstone.collections WHERE name = %(name)s
+SELECT id, tenant, name, serving, previous FROM ragstone.collections WHERE name = %(name)s
 
 -- name: lock_source
 SELECT pg_advisory_lock(hashtextextended(%(source)s, 0))
@@ -57,25 +57,52 @@ ON CONFLICT DO NOTHING
 SELECT probes FROM ragstone.fingerprints WHERE digest = %(digest)s
 
 -- name: add_generation
-INSERT INTO ragstone.generations (tenant, id, collection, fingerprint, settings)
-VALUES (%(tenant)s, %(id)s, %(collection)s, %(fingerprint)s, %(settings)s)
-ON CONFLICT DO NOTHING
+INSERT INTO ragstone.generations (tenant, id, collection, fingerprint, settings, embedding)
+VALUES (%(tenant)s, %(id)s, %(collection)s, %(fingerprint)s, %(settings)s, %(embedding)s)
+ON CONFLICT (id, tenant) DO UPDATE SET embedding = excluded.embedding, dropped_at = NULL
 
 -- name: generations
-SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
+SELECT
+    g.id, g.tenant, g.collection, g.settings, g.embedding, g.created_at, g.served_at, g.checked_at, g.quarantine,
+    f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
-WHERE g.collection = %(collection)s
+WHERE g.collection = %(collection)s AND g.dropped_at IS NULL
 ORDER BY g.created_at, g.id
 
 -- name: generation
-SELECT g.id, g.tenant, g.collection, g.settings, g.created_at, f.digest, f.dimensions, f.spec
+SELECT
+    g.id, g.tenant, g.collection, g.settings, g.embedding, g.created_at, g.served_at, g.checked_at, g.quarantine,
+    f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.id = %(id)s
 
 -- name: serve
-UPDATE ragstone.collections SET serving = %(generation)s WHERE id = %(collection)s RETURNING id
+WITH began AS (UPDATE ragstone.generations SET served_at = now() WHERE id = %(generation)s)
+UPDATE ragstone.collections
+SET serving = %(generation)s, previous = CASE WHEN serving = %(generation)s THEN previous ELSE serving END
+WHERE id = %(collection)s
+RETURNING id
+
+-- name: checked
+UPDATE ragstone.generations SET checked_at = now(), quarantine = %(reason)s WHERE id = %(generation)s
+
+-- name: drop_generation
+WITH left_alone AS (
+    UPDATE ragstone.collections SET previous = NULL WHERE id = %(collection)s AND previous = %(generation)s
+)
+UPDATE ragstone.generations SET dropped_at = now()
+WHERE id = %(generation)s
+    AND NOT EXISTS (SELECT FROM ragstone.collections WHERE id = %(collection)s AND serving = %(generation)s)
+RETURNING id
+
+-- name: documents_of_generation
+SELECT document FROM ragstone.versions WHERE generation = %(generation)s AND ended_at IS NULL ORDER BY document
+LIMIT %(limit)s
+
+-- name: delete_versions_of_generation
+DELETE FROM ragstone.versions WHERE generation = %(generation)s AND ended_at IS NOT NULL
 
 
 -- Reading ------------------------------------------------------------------------------------------------------------
@@ -86,12 +113,33 @@ FROM ragstone.versions v
 JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 WHERE v.generation = %(generation)s AND v.ended_at IS NULL AND starts_with(d.uri, %(prefix)s)
 
+-- One observation of a document: its moment, and its state in every generation that is kept up to date.
+-- name: observe
+SELECT
+    (SELECT nextval('ragstone.observations')), g.id, g.quarantine, d.id, d.uri, d.source, v.revision, v.content_hash,
+    v.last_indexed_at
+FROM ragstone.generations g
+LEFT JOIN ragstone.documents d ON d.tenant = g.tenant AND d.collection = g.collection AND d.uri = %(uri)s
+LEFT JOIN ragstone.versions v
+    ON v.tenant = d.tenant AND v.document = d.id AND v.generation = g.id AND v.ended_at IS NULL
+WHERE g.collection = %(collection)s AND g.dropped_at IS NULL
+ORDER BY g.created_at, g.id
+
+-- name: moment
+SELECT nextval('ragstone.observations')
+
+-- name: spans
+SELECT substr(v.text, w.first + 1, w.last - w.first)
+FROM unnest(%(versions)s::uuid[], %(starts)s::int[], %(ends)s::int[]) WITH ORDINALITY AS w (version, first, last, place)
+LEFT JOIN ragstone.versions v ON v.id = w.version AND v.generation = %(generation)s AND v.ended_at IS NULL
+ORDER BY w.place
+
 -- OFFSET 0 makes the planner look each row up by its key. In a new database, without statistics, it would take a
 -- generation for a handful of versions and read through all their chunks.
 -- name: chunks
 SELECT
     c.id, v.document, c.version, d.uri, v.title, s.path, c.ordinal, c.start_offset, c.end_offset, c.text,
-    c.first_page, c.last_page, v.modified_at
+    c.first_page, c.last_page, c.parent_start, c.parent_end, v.modified_at
 FROM ragstone.chunks c
 CROSS JOIN LATERAL (
     SELECT tenant, document, generation, title, modified_at, ended_at FROM ragstone.versions
@@ -138,13 +186,24 @@ SELECT
 -- name: collection_of_generation
 SELECT c.name FROM ragstone.generations g
 JOIN ragstone.collections c ON c.tenant = g.tenant AND c.id = g.collection
-WHERE g.id = %(generation)s
+WHERE g.id = %(generation)s AND g.dropped_at IS NULL
+FOR SHARE OF g
 
+-- A document that was observed later already is left as it is, and not returned.
 -- name: claim_documents
-INSERT INTO ragstone.documents (tenant, id, collection, uri, source)
-SELECT %(tenant)s, id, %(collection)s, uri, source
-FROM unnest(%(ids)s::uuid[], %(uris)s::text[], %(sources)s::text[]) AS new (id, uri, source)
-ON CONFLICT (id, tenant) DO UPDATE SET source = excluded.source, deleted_at = NULL
+INSERT INTO ragstone.documents (tenant, id, collection, uri, source, seen)
+SELECT %(tenant)s, id, %(collection)s, uri, source, coalesce(seen, nextval('ragstone.observations'))
+FROM unnest(%(ids)s::uuid[], %(uris)s::text[], %(sources)s::text[], %(seen)s::bigint[]) AS new (id, uri, source, seen)
+ON CONFLICT (id, tenant) DO UPDATE SET source = excluded.source, deleted_at = NULL, seen = excluded.seen
+WHERE documents.seen <= excluded.seen
+RETURNING id
+
+-- Vectors that are not used may be swept away; not while a version that may use them is being published.
+-- name: keep_vectors
+SELECT pg_advisory_xact_lock_shared(hashtextextended('ragstone.vectors', 0))
+
+-- name: lock_vectors
+SELECT pg_advisory_xact_lock(hashtextextended('ragstone.vectors', 0))
 
 -- name: claim
 UPDATE ragstone.documents SET source = %(source)s
@@ -200,12 +259,12 @@ SELECT %(tenant)s, version, ordinal, parent, level, path, start_offset, end_offs
 
 -- name: add_chunks
 INSERT INTO ragstone.chunks (
-    tenant, id, version, ordinal, section, start_offset, end_offset, first_page, last_page, tokens, text, prefix,
-    text_hash
+    tenant, id, version, ordinal, section, start_offset, end_offset, first_page, last_page, parent_start, parent_end,
+    tokens, text, prefix, text_hash
 )
 SELECT
-    %(tenant)s, id, version, ordinal, section, start_offset, end_offset, first_page, last_page, tokens, text, prefix,
-    text_hash
+    %(tenant)s, id, version, ordinal, section, start_offset, end_offset, first_page, last_page, parent_start,
+    parent_end, tokens, text, prefix, text_hash
 FROM pg_temp.new_chunks
 
 -- name: add_vectors
@@ -213,14 +272,27 @@ INSERT INTO ragstone.vectors (tenant, fingerprint, text_hash, vector)
 SELECT %(tenant)s, %(fingerprint)s, text_hash, vector FROM pg_temp.new_vectors ORDER BY text_hash
 ON CONFLICT DO NOTHING
 
+-- name: mark_seen
+UPDATE ragstone.documents SET seen = greatest(seen, %(seen)s)
+WHERE collection = %(collection)s AND uri = ANY(%(uris)s)
+
 -- name: touch
 UPDATE ragstone.versions v SET revision = seen.revision, last_indexed_at = now()
 FROM unnest(%(uris)s::text[], %(revisions)s::text[]) AS seen (uri, revision)
 JOIN ragstone.documents d ON d.collection = %(collection)s AND d.uri = seen.uri
 WHERE v.tenant = d.tenant AND v.document = d.id AND v.generation = %(generation)s AND v.ended_at IS NULL
 
+-- Those of the documents that no later observation has found.
+-- name: lock_deletable
+SELECT id FROM ragstone.documents
+WHERE collection = %(collection)s AND uri = ANY(%(uris)s) AND (%(seen)s::bigint IS NULL OR seen <= %(seen)s)
+ORDER BY id
+FOR UPDATE
+
 -- name: mark_deleted
-UPDATE ragstone.documents SET deleted_at = now() WHERE id = ANY(%(ids)s) AND deleted_at IS NULL
+UPDATE ragstone.documents
+SET deleted_at = coalesce(deleted_at, now()), seen = coalesce(%(seen)s::bigint, nextval('ragstone.observations'))
+WHERE id = ANY(%(ids)s)
 
 
 -- The change log -----------------------------------------------------------------------------------------------------
@@ -241,6 +313,7 @@ RETURNING position
 WITH ended AS (
     UPDATE ragstone.versions SET ended_at = now(), text = NULL
     WHERE ended_at IS NULL AND document = ANY(%(ids)s)
+        AND (%(generation)s::uuid IS NULL OR generation = %(generation)s)
     RETURNING document, generation
 )
 INSERT INTO ragstone.change_log (tenant, collection, generation, document)
@@ -281,3 +354,193 @@ JOIN ragstone.chunks c ON c.tenant = v.tenant AND c.version = v.id
 LEFT JOIN ragstone.vectors x
     ON x.tenant = c.tenant AND x.fingerprint = g.fingerprint AND x.text_hash = c.text_hash
 ORDER BY v.document, v.generation, c.ordinal
+
+
+-- Failures -----------------------------------------------------------------------------------------------------------
+
+-- name: record_failure
+INSERT INTO ragstone.failures (
+    tenant, collection, uri, source, revision, settings, code, reason, hint, attempts
+) VALUES (
+    %(tenant)s, %(collection)s, %(uri)s, %(source)s, %(revision)s, %(settings)s, %(code)s, %(reason)s, %(hint)s,
+    %(attempts)s
+)
+ON CONFLICT (collection, uri, tenant) DO UPDATE SET
+    source = excluded.source, revision = excluded.revision, settings = excluded.settings, code = excluded.code,
+    reason = excluded.reason, hint = excluded.hint, attempts = excluded.attempts, failed_at = now(), dropped = false
+
+-- name: failures
+SELECT uri, source, revision, settings, code, reason, hint, attempts, failed_at, dropped
+FROM ragstone.failures
+WHERE collection = %(collection)s AND (%(source)s::text IS NULL OR source = %(source)s)
+ORDER BY uri
+
+-- name: clear_failures
+DELETE FROM ragstone.failures WHERE collection = %(collection)s AND uri = ANY(%(uris)s)
+
+-- name: accept_failures
+UPDATE ragstone.failures SET dropped = true WHERE collection = %(collection)s AND uri = ANY(%(uris)s)
+
+
+-- Pushed documents ---------------------------------------------------------------------------------------------------
+
+-- name: push
+INSERT INTO ragstone.pushed (tenant, collection, source, uri, version, revision, name, data, charset, modified_at)
+VALUES (
+    %(tenant)s, %(collection)s, %(source)s, %(uri)s,
+    coalesce(%(version)s::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+    %(revision)s, %(name)s, %(data)s, %(charset)s, %(modified_at)s
+)
+ON CONFLICT (collection, uri, tenant) DO UPDATE SET
+    source = excluded.source, version = CASE WHEN %(version)s::bigint IS NULL
+        THEN greatest(excluded.version, pushed.version + 1) ELSE excluded.version END,
+    revision = excluded.revision, name = excluded.name, data = excluded.data, charset = excluded.charset,
+    modified_at = excluded.modified_at, received_at = now()
+WHERE %(version)s::bigint IS NULL OR pushed.version < excluded.version
+RETURNING version
+
+-- name: pushed_items
+SELECT uri, revision, name, modified_at, data IS NULL FROM ragstone.pushed
+WHERE collection = %(collection)s AND source = %(source)s AND (%(uri)s::text IS NULL OR uri = %(uri)s)
+ORDER BY uri
+
+-- name: pushed_content
+SELECT data, revision, charset, modified_at, octet_length(data) FROM ragstone.pushed
+WHERE collection = %(collection)s AND source = %(source)s AND uri = %(uri)s AND data IS NOT NULL
+
+
+-- Questions ----------------------------------------------------------------------------------------------------------
+
+-- name: record_question
+INSERT INTO ragstone.questions (tenant, collection, question) VALUES (%(tenant)s, %(collection)s, %(question)s)
+
+-- name: sample_questions
+SELECT question FROM (SELECT DISTINCT question FROM ragstone.questions WHERE collection = %(collection)s) q
+ORDER BY md5(question) LIMIT %(limit)s
+
+-- name: sample_headings
+SELECT d.uri, s.path FROM ragstone.sections s
+JOIN ragstone.versions v ON v.tenant = s.tenant AND v.id = s.version AND v.ended_at IS NULL
+JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
+WHERE v.generation = %(generation)s AND s.level > 0 AND s.path <> '{}'
+ORDER BY md5(s.version::text || s.ordinal) LIMIT %(limit)s
+
+
+-- Sweeping -----------------------------------------------------------------------------------------------------------
+
+-- name: sweep_vectors
+WITH unused AS (
+    SELECT x.text_hash, x.fingerprint FROM ragstone.vectors x
+    WHERE NOT EXISTS (
+        SELECT FROM ragstone.chunks c
+        JOIN ragstone.versions v ON v.tenant = c.tenant AND v.id = c.version
+        JOIN ragstone.generations g ON g.tenant = v.tenant AND g.id = v.generation
+        WHERE c.text_hash = x.text_hash AND g.fingerprint = x.fingerprint
+    )
+    LIMIT %(limit)s
+)
+DELETE FROM ragstone.vectors x USING unused u WHERE x.text_hash = u.text_hash AND x.fingerprint = u.fingerprint
+RETURNING x.text_hash
+
+-- name: sweep_versions
+DELETE FROM ragstone.versions v USING ragstone.generations g
+WHERE g.tenant = v.tenant AND g.id = v.generation AND g.collection = %(collection)s
+    AND v.ended_at < now() - make_interval(hours => %(hours)s)
+RETURNING v.id
+
+-- name: sweep_tombstones
+DELETE FROM ragstone.documents d
+WHERE d.collection = %(collection)s AND d.deleted_at < now() - make_interval(hours => %(hours)s)
+    AND NOT EXISTS (SELECT FROM ragstone.versions v WHERE v.tenant = d.tenant AND v.document = d.id)
+RETURNING d.id
+
+-- name: sweep_pushed
+DELETE FROM ragstone.pushed
+WHERE collection = %(collection)s AND data IS NULL AND received_at < now() - make_interval(hours => %(hours)s)
+RETURNING uri
+
+-- name: sweep_questions
+DELETE FROM ragstone.questions
+WHERE collection = %(collection)s AND asked_at < now() - make_interval(hours => %(hours)s)
+RETURNING id
+
+
+-- Jobs ---------------------------------------------------------------------------------------------------------------
+-- The tables and functions are procrastinate's; its workers take jobs and finish them.
+
+-- Their functions would look for each other on the search path of whoever calls them.
+-- name: anchor_queue
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'ragstone_queue'::regnamespace LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = ragstone_queue, pg_temp', one.name);
+    END LOOP;
+END $$
+
+-- A document has one waiting job at most. Of two, the one that is due earlier stays, with the higher priority.
+-- name: enqueue
+INSERT INTO ragstone_queue.procrastinate_jobs AS jobs (
+    queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at
+)
+SELECT
+    %(queue)s, 'index', priority, %(queue)s || ' ' || uri, %(queue)s || ' ' || uri,
+    jsonb_build_object('source', source, 'uri', uri, 'lane', lane, 'attempt', attempt, 'error', error),
+    CASE WHEN delay > 0 THEN now() + make_interval(secs => delay) END
+FROM unnest(
+    %(uris)s::text[], %(sources)s::text[], %(lanes)s::text[], %(priorities)s::int[], %(attempts)s::int[],
+    %(errors)s::text[], %(delays)s::float8[]
+) AS new (uri, source, lane, priority, attempt, error, delay)
+ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET
+    priority = greatest(jobs.priority, excluded.priority),
+    args = CASE
+        WHEN coalesce(excluded.scheduled_at, '-infinity') < coalesce(jobs.scheduled_at, '-infinity') THEN excluded.args
+        ELSE jobs.args
+    END,
+    scheduled_at = nullif(
+        least(coalesce(excluded.scheduled_at, '-infinity'), coalesce(jobs.scheduled_at, '-infinity')), '-infinity'
+    )
+
+-- name: jobs
+SELECT args, status::text, scheduled_at, priority FROM ragstone_queue.procrastinate_jobs
+WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+ORDER BY status DESC, priority DESC, id LIMIT %(limit)s
+
+-- name: count_jobs
+SELECT
+    count(*) FILTER (WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())),
+    count(*) FILTER (WHERE status = 'doing'),
+    count(*) FILTER (WHERE status = 'todo' AND scheduled_at > now())
+FROM ragstone_queue.procrastinate_jobs
+WHERE queue_name = %(queue)s
+
+-- name: busy
+SELECT EXISTS (
+    SELECT FROM ragstone_queue.procrastinate_jobs
+    WHERE queue_name = %(queue)s
+        AND (status = 'doing' OR status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()))
+)
+
+-- name: drop_jobs
+DELETE FROM ragstone_queue.procrastinate_jobs
+WHERE queue_name = %(queue)s AND status = 'todo' AND (%(locks)s::text[] IS NULL OR lock = ANY(%(locks)s))
+RETURNING id
+
+-- Jobs whose worker has died wait again, unless the document has a newer job already.
+-- name: take_back
+WITH lost AS (
+    DELETE FROM ragstone_queue.procrastinate_jobs jobs
+    WHERE queue_name = %(queue)s AND status = 'doing' AND NOT EXISTS (
+        SELECT FROM ragstone_queue.procrastinate_workers w
+        WHERE w.id = jobs.worker_id AND w.last_heartbeat > now() - make_interval(secs => %(lease)s)
+    )
+    RETURNING queue_name, task_name, priority, lock, queueing_lock, args
+)
+INSERT INTO ragstone_queue.procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+SELECT * FROM lost
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: count_workers
+SELECT count(*) FROM ragstone_queue.procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %(lease)s)

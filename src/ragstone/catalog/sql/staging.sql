@@ -9,7 +9,8 @@ BEGIN
         ) ON COMMIT DELETE ROWS;
         CREATE TEMP TABLE new_chunks (
             id uuid, version uuid, ordinal integer, section integer, start_offset integer, end_offset integer,
-            first_page integer, last_page integer, tokens integer, text text, prefix text, text_hash bytea
+            first_page integer, last_page integer, parent_start integer, parent_end integer, tokens integer, text text,
+            prefix text, text_hash bytea
         ) ON COMMIT DELETE ROWS;
         CREATE TEMP TABLE new_vectors (text_hash bytea, vector bytea) ON COMMIT DELETE ROWS;
         GRANT SELECT, INSERT ON new_sections, new_chunks, new_vectors TO ragstone_tenant;
