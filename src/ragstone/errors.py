@@ -20,7 +20,8 @@
     ├── FingerprintMismatch      the vectors at hand and the embedding settings do not belong together
     ├── PromptTooLong            question and instructions leave no room in the prompt's token budget
     ├── ProviderError            a remote model endpoint failed
-    │   └── ProviderUnavailable      … in a way that a later try may mend
+    │   ├── ProviderUnavailable      … in a way that a later try may mend
+    │   └── TextsRefused             some texts were not embedded; the vectors of the others are at hand
     ├── CatalogError             PostgreSQL refused or failed
     │   └── CatalogUnavailable       … cannot be reached, or went away
     └── IndexFailure             the index refused or failed (the catalog is untouched: it can be rebuilt)
@@ -31,7 +32,11 @@ Each carries a stable `code`, a message that says what happened, and a `hint` th
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ragstone.models import Vectors
 
 
 class RagstoneError(Exception):
@@ -134,6 +139,17 @@ class ProviderUnavailable(ProviderError):
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+
+
+class TextsRefused(ProviderError):
+    """`refused`: why, by the text's place in the call; `vectors`: a row for each text, not a number for a refused one."""
+
+    code = "texts_refused"
+
+    def __init__(self, message: str, *, hint: str = "", refused: Mapping[int, str], vectors: Vectors) -> None:
+        super().__init__(message, hint=hint)
+        self.refused = refused
+        self.vectors = vectors
 
 
 class CatalogError(RagstoneError):

@@ -45,14 +45,23 @@ class EmbeddingSettings(Section):
     """Which model turns text into vectors. A change needs a new generation."""
 
     provider: Literal["local", "openai"] = Field(default="local", description="local (ONNX Runtime) or openai (HTTP)")
-    model: str = Field(default="all-MiniLM-L6-v2", description="a name from `ragstone models list`, or the endpoint's")
+    model: str = Field(
+        default="all-MiniLM-L6-v2",
+        description="a name from `ragstone models list`, or the endpoint's; local also: owner/name of a hub, or ./folder",
+    )
     revision: str = Field(
         default="",
-        description="openai: name of the model's version; change it when the endpoint's model changed under its name",
+        description="local: commit, tag or branch of the hub's model; "
+        "openai: name of the model's version; change it when the endpoint's model changed under its name",
+    )
+    query_prefix: str | None = Field(default=None, description="put before each question; unset: as the model has it")
+    document_prefix: str | None = Field(
+        default=None, description="put before each document text; unset: as the model has it"
     )
     precision: Literal["auto", "int8", "int7", "fp32"] = Field(
         default="auto",
-        description="local models: int8 needs VNNI to be exact; auto picks int8 or int7 for this CPU",
+        description="local models: int8 needs VNNI to be exact; auto picks int8 or int7 for this CPU where the model "
+        "has calibration ranges, else fp32",
     )
     threads: int = Field(default=0, ge=0, description="local models: threads for bulk embedding; 0 is one a core")
     base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
@@ -64,6 +73,11 @@ class EmbeddingSettings(Section):
         default=None, ge=16, description="openai: token limit of a text; needed for unlisted models"
     )
     batch_size: int = Field(default=64, ge=1, le=2048, description="openai: texts a request")
+    requests_per_minute: int = Field(default=0, ge=0, description="openai: limit of each process; 0 is none")
+    tokens_per_minute: int = Field(default=0, ge=0, description="openai: limit of each process; 0 is none")
+    price: float | None = Field(
+        default=None, ge=0, description="openai: money for a million tokens; unset: the listed price, or none"
+    )
 
 
 class ChunkingSettings(Section):
@@ -338,7 +352,16 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         "data_dir": (folder / settings.data_dir).absolute(),
         "cache_dir": settings.cache_dir and (folder / settings.cache_dir).absolute(),
     }
-    return settings.model_copy(update={**folders, "sources": sources})
+    embedding = settings.embedding.model_copy(update={"model": _anchored_model(settings.embedding, folder)})
+    return settings.model_copy(update={**folders, "sources": sources, "embedding": embedding})
+
+
+def _anchored_model(embedding: EmbeddingSettings, folder: Path) -> str:
+    """A model folder starts with a dot, a slash or a tilde; all else is a name."""
+    named = embedding.model
+    if embedding.provider != "local" or not named.startswith((".", "/", "~")):
+        return named
+    return str((folder / Path(named).expanduser()).absolute())
 
 
 def _anchored_source(source: Source, folder: Path) -> Source:
