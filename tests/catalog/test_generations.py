@@ -54,7 +54,7 @@ async def test_serving_is_switched_and_switched_back(catalog: Catalog) -> None:
     _, second = await generation(catalog, settings="fixed")
     for before, made in ((None, first), (first, second), (second, first), (second, first)):
         await catalog.serve(made)
-        expected = dataclasses.replace(collection, serving=made.id, previous=before and before.id)
+        expected = dataclasses.replace(collection, serving=made.id, previous=before.id if before else None)
         assert await catalog.collection("acme", "handbook") == expected
 
 

@@ -21,7 +21,7 @@ from catalog.material import generation, texts, version
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.connections import conninfo
-from ragstone.catalog.statements import migrations
+from ragstone.catalog.statements import migrations, queue_migrations
 from ragstone.errors import CatalogError, CatalogUnavailable
 
 OPEN = """
@@ -66,7 +66,7 @@ async def test_an_upgrade_is_made_once_though_many_open(
         await catalog.aclose()
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT name FROM ragstone.migrations ORDER BY name").fetchall()
-    assert rows == [("0001_catalog",), ("0002_more",)]
+    assert {name for (name,) in rows} == {*known, *queue_migrations()}
 
 
 async def test_an_upgrade_that_fails_changes_nothing(

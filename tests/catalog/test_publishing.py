@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
+import uuid
 
 import numpy as np
 import psycopg
@@ -218,15 +220,38 @@ async def test_a_publication_that_fails_midway_leaves_what_was(catalog: Catalog,
     assert (await texts(catalog, made))["file:///a"] == ["new a"]
 
 
-async def test_publishing_one_document_at_once_lets_the_last_win(catalog: Catalog, database_url: str) -> None:
+async def test_of_one_document_published_many_times_at_once_the_latest_observation_wins(
+    catalog: Catalog, database_url: str
+) -> None:
     _, made = await generation(catalog)
     other = await Catalog.open(database_url)
-    lines = [f"text {n}" for n in range(24)]
-    calls = [(catalog, other)[n % 2].publish(made, [version("file:///a", [line])]) for n, line in enumerate(lines)]
-    positions = await asyncio.gather(*calls)
-    winner = lines[positions.index(max(positions))]
-    assert await texts(catalog, made) == {"file:///a": [winner]}
+    versions = [dataclasses.replace(version("file:///a", [f"text {n}"]), seen=n) for n in range(24)]
+    random.Random(5).shuffle(versions)
+    await asyncio.gather(*((catalog, other)[n % 2].publish(made, [v]) for n, v in enumerate(versions)))
+    assert await texts(catalog, made) == {"file:///a": ["text 23"]}
     await other.aclose()
+
+
+EVENTS = st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=8, unique_by=lambda e: e[0])
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(events=EVENTS, uri=st.uuids())
+async def test_a_late_event_neither_brings_back_nor_takes_away(
+    catalog: Catalog, events: list[tuple[int, bool]], uri: uuid.UUID
+) -> None:
+    """(seen, there) in any order: the document ends as the latest observation found it."""
+    collection, made = await generation(catalog)
+    for seen, there in events:
+        if there:
+            await catalog.publish(made, [dataclasses.replace(version(str(uri), [f"seen {seen}"]), seen=seen)])
+        else:
+            await catalog.delete(collection, [str(uri)], seen)
+    state = (await texts(catalog, made)).get(str(uri))
+    # A deletion of what was never there leaves no tombstone: what comes first must be an upsert to count.
+    first = next((place for place, (_, there) in enumerate(events) if there), len(events))
+    latest = max(events[first:], default=(0, False))
+    assert state == ([f"seen {latest[0]}"] if latest[1] else None)
 
 
 async def test_batches_that_overlap_do_not_lock_each_other_out(catalog: Catalog) -> None:

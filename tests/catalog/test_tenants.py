@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 from catalog.material import FINGERPRINT, PREFIX, PROBES, generation, stored, texts, version
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import CatalogError
-from ragstone.models import Collection, Generation
+from ragstone.models import Collection, Failure, Generation, Item
 
 TENANT_TABLES = """
     SELECT c.relname, c.relrowsecurity, EXISTS (
@@ -34,6 +34,10 @@ async def _two_tenants(catalog: Catalog) -> tuple[Collection, Generation]:
     await catalog.publish(made, [version("file:///secret", ["secret"])])
     await catalog.serve(made)
     await catalog.record_source(collection, "folder", "file:///")
+    failure = Failure(uri="file:///scan", source="folder", revision="1", settings="", code="empty", reason="no text")
+    await catalog.record_failure(collection, failure)
+    await catalog.pushed.put(collection, "feed", Item(uri="push:secret", revision=None, name="secret"), b"secret")
+    await catalog.record_question(collection, "What is secret?")
     await generation(catalog, "rival")
     return collection, made
 

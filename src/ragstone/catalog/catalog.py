@@ -14,11 +14,12 @@ import numpy.typing as npt
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from ragstone.catalog import changelog, publishing, reading
+from ragstone.catalog import changelog, publishing, reading, sweeping
 from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connections, conninfo
 from ragstone.catalog.faults import catalog_errors
 from ragstone.catalog.migrations import ensure_schema
+from ragstone.catalog.pushed import Pushed
 from ragstone.catalog.queue import Queue
 from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
@@ -51,6 +52,7 @@ class Catalog:
         self._signal = ChangeSignal(url)
         self.url = url
         self.queue = Queue(self._connections)
+        self.pushed = Pushed(self._connections)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
@@ -154,6 +156,14 @@ class Catalog:
         """The generation's model was compared with its probes just now: why nothing may be written, or None."""
         parameters = {"generation": generation.id, "reason": quarantine}
         await self._connections.run(generation.tenant, ("checked",), parameters)
+
+    async def drop(self, collection: Collection, generation: Generation) -> bool:
+        """End a generation and delete what it holds; False when it serves."""
+        return await sweeping.drop(self._connections, collection, generation)
+
+    async def sweep(self, collection: Collection, *, history: int, tombstones: int, questions: int) -> sweeping.Swept:
+        """Remove ended versions, tombstones and questions older than so many hours, and vectors that no chunk uses."""
+        return await sweeping.sweep(self._connections, collection, history, tombstones, questions)
 
     async def probes(self, fingerprint: Fingerprint) -> Vectors:
         """The probe texts' vectors as they were when the fingerprint was first seen: [n, dimensions]."""
@@ -280,6 +290,24 @@ class Catalog:
         """Mark failures as seen: the documents are not tried again before they change."""
         parameters = {"collection": collection.id, "uris": list(uris)}
         await self._connections.run(collection.tenant, ("accept_failures",), parameters)
+
+    # --- questions ----------------------------------------------------------------------------------------------
+
+    async def record_question(self, collection: Collection, question: str) -> None:
+        """Keep what was asked, to compare generations on."""
+        parameters = {"collection": collection.id, "question": question}
+        await self._connections.run(collection.tenant, ("record_question",), parameters)
+
+    async def questions(self, collection: Collection, limit: int) -> list[str]:
+        """A sample of what was asked, always the same one."""
+        parameters = {"collection": collection.id, "limit": limit}
+        return [text for (text,) in await self._connections.run(collection.tenant, ("sample_questions",), parameters)]
+
+    async def headings(self, generation: Generation, limit: int) -> list[tuple[str, tuple[str, ...]]]:
+        """A sample of (URI, heading path) of the sections that a generation holds."""
+        parameters = {"generation": generation.id, "limit": limit}
+        rows = await self._connections.run(generation.tenant, ("sample_headings",), parameters)
+        return [(uri, tuple(path)) for uri, path in rows]
 
     # --- the change log -----------------------------------------------------------------------------------------
 

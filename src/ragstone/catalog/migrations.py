@@ -81,7 +81,7 @@ async def _migrate_queue(connection: Connection, applied: set[str]) -> None:
     if not missing:
         return
     if len(missing) == len(files):
-        scripts = [f"CREATE SCHEMA {SCHEMA}", queue_schema()]
+        scripts = [f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE", f"CREATE SCHEMA {SCHEMA}", queue_schema()]
     else:
         scripts = [file.read_text(encoding="utf-8") for file in missing.values()]
     await connection.execute(f"SET LOCAL search_path = {SCHEMA}, pg_temp".encode())
