@@ -25,6 +25,7 @@ from ragstone.models import Chunk, Vectors
 from ragstone.settings import ChunkingSettings, RetrievalSettings
 
 STRATEGIES: tuple[str, ...] = get_args(ChunkingSettings.model_fields["strategy"].annotation)
+SIZES = (128, 200, 256, 400)
 MEASURES = ("recall", "precision", "iou", "precision_omega", "recall_at_budget")
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -56,32 +57,45 @@ class Result:
     corpora: Mapping[str, Mapping[str, float]]  # the mean of each measure by corpus
 
 
-def ways(
-    base: ChunkingSettings, strategies: Sequence[str], sizes: Sequence[str], overlaps: Sequence[str]
-) -> list[ChunkingSettings]:
-    """Every combination, other settings as they are. Raises SettingsError for a value that the settings refuse."""
-    try:
-        return [
-            ChunkingSettings.model_validate({**base.model_dump(), "strategy": a, "max_tokens": b, "overlap": c})
-            for a, b, c in product(strategies, sizes, overlaps)
-        ]
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise SettingsError(f"chunking.{wrong['loc'][0]}, {wrong['input']!r}: {wrong['msg']}") from None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is compared, and which chunks count."""
+
+    strategies: Sequence[str] = STRATEGIES
+    sizes: Sequence[int] = ()  # none: SIZES, and the model's limit where that is less than the largest of them
+    overlaps: Sequence[float] = (0.0,)
+    top_k: int = 5
+    budget: int = 1000  # tokens
+    hybrid: RetrievalSettings | None = None  # None ranks by cosine alone
+
+    def too_large(self, limit: int) -> list[int]:
+        """The sizes that the model does not take."""
+        return [size for size in self.sizes or SIZES if size > limit]
+
+    def ways(self, base: ChunkingSettings, limit: int) -> list[ChunkingSettings]:
+        """Every combination that the model takes, other settings as they are.
+
+        Raises SettingsError for a value that the settings refuse, and when nothing is left.
+        """
+        sizes = self.sizes or sorted({*SIZES, min(limit, SIZES[-1])})
+        fitting = [size for size in sizes if size <= limit]
+        if not fitting:
+            raise SettingsError(f"no size is within the model's limit of {limit} tokens", hint=f"--sizes {limit}")
+        return [_way(base, *chosen) for chosen in product(self.strategies, fitting, self.overlaps)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
-    """Texts with questions, and how chunks are found for them."""
+    """Texts with questions, and what is to be found out about them."""
 
     corpora: Sequence[Corpus]
     vectors: VectorCache
-    top_k: int
-    budget: int  # tokens
-    hybrid: RetrievalSettings | None = None  # None ranks by cosine alone
+    chunking: ChunkingSettings  # what the plan does not vary
+    plan: Plan
 
-    async def run(self, ways: Sequence[ChunkingSettings], progress: Progress) -> list[Result]:
-        """A result for each way to cut, in order. Raises ProviderError."""
+    async def run(self, progress: Progress) -> list[Result]:
+        """A result for each way to cut. Raises SettingsError for a plan that cannot be, and ProviderError."""
+        ways = self.plan.ways(self.chunking, self.vectors.embedder.max_tokens)
         cut = [way async for way in self._cut(ways, progress)]
         await self.vectors.embed([chunk.embedded for way in cut for chunks in way for chunk in chunks], "backfill")
         questions = [await self.vectors.embed([q.text for q in corpus.questions], "query") for corpus in self.corpora]
@@ -129,9 +143,9 @@ class Lab:
 
     async def _rank(self, corpus: Corpus, chunks: Sequence[Chunk], questions: Vectors) -> list[Ranking]:
         vectors = await self.vectors.embed([chunk.embedded for chunk in chunks], "backfill")
-        if self.hybrid is None:
+        if self.plan.hybrid is None:
             return nearest(vectors, questions)
-        return await fused(chunks, vectors, [q.text for q in corpus.questions], questions, self.hybrid)
+        return await fused(chunks, vectors, [q.text for q in corpus.questions], questions, self.plan.hybrid)
 
     def _score(
         self, questions: Sequence[Question], chunks: Sequence[Chunk], rankings: Sequence[Ranking]
@@ -143,16 +157,25 @@ class Lab:
         ]
 
     def _scored(self, references: Sequence[Range], spans: Sequence[Range], ranked: Sequence[Chunk]) -> Scored:
-        best = ranked[: self.top_k]
+        best = ranked[: self.plan.top_k]
         found = scores([_span(chunk) for chunk in best], references)
         return {
             "recall": found.recall,
             "precision": found.precision,
             "iou": found.iou,
             "precision_omega": precision_omega(spans, references),
-            "recall_at_budget": scores(list(_within(ranked, self.budget)), references).recall,
+            "recall_at_budget": scores(list(_within(ranked, self.plan.budget)), references).recall,
             "shown_tokens": sum(chunk.tokens for chunk in best),
         }
+
+
+def _way(base: ChunkingSettings, strategy: str, size: int, overlap: float) -> ChunkingSettings:
+    chosen = {"strategy": strategy, "max_tokens": size, "overlap": overlap}
+    try:
+        return ChunkingSettings.model_validate({**base.model_dump(), **chosen})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SettingsError(f"chunking.{wrong['loc'][0]} cannot be {wrong['input']!r}: {wrong['msg']}") from None
 
 
 def _within(ranked: Sequence[Chunk], budget: int) -> Iterator[Range]:
