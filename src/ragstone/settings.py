@@ -47,7 +47,7 @@ class EmbeddingSettings(Section):
     provider: Literal["local", "openai"] = Field(default="local", description="local (ONNX Runtime) or openai (HTTP)")
     model: str = Field(
         default="all-MiniLM-L6-v2",
-        description="a name from `ragstone models list`, or the endpoint's; local also: owner/name of a hub, or ./folder",
+        description="a name from `ragstone models list`, or the endpoint's; local: also owner/name of a hub, or a ./folder",
     )
     revision: str = Field(
         default="",
@@ -105,6 +105,12 @@ class ParsingSettings(Section):
     timeout: float = Field(default=60.0, gt=0, description="seconds after which reading a document is given up")
     max_memory: int = Field(default=1024, ge=128, description="MiB that reading a document may take")
     workers: int = Field(default=1, ge=1, le=64, description="processes that read documents side by side")
+    ocr: bool = Field(default=False, description="read scanned PDFs with the program tesseract: seconds a page")
+    ocr_languages: str = Field(
+        default="eng",
+        pattern=r"^\w[\w/]*(\+\w[\w/]*)*$",
+        description="ocr: what scans are written in, as tesseract has it, such as eng+deu",
+    )
 
 
 class RetrievalSettings(Section):
@@ -163,7 +169,10 @@ class FolderSource(Section):
         default="auto",
         description="how changes are noticed: auto (the system tells), poll (for network file systems) or off",
     )
-    debounce: float = Field(default=0.3, gt=0, le=60, description="seconds without a change that end a burst of them")
+    debounce: float = Field(default=0.2, ge=0.01, le=60, description="seconds without a change that end a burst")
+    poll: float = Field(
+        default=10.0, gt=0, description="seconds between two looks for changes, where the system tells none"
+    )
 
 
 class SqlSource(Section):

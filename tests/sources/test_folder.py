@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.source import SourceContract, listed, skipped
+from contracts.source import SourceContract, WatchedContract, all_of, content, listed, skipped, watching
 from ragstone.errors import SourceError, UnreadableDocument
 from ragstone.models import Skip
 from ragstone.settings import FolderSource
@@ -36,7 +38,7 @@ async def names(source: Folder) -> list[str]:
     return [item.name for item in await listed(source)]
 
 
-class TestFolder(SourceContract):
+class TestFolder(SourceContract, WatchedContract):
     @pytest.fixture
     def source(self, root: Path) -> Folder:
         return folder(root)
@@ -66,7 +68,7 @@ async def test_names_are_paths_and_addresses_are_percent_encoded(root: Path) -> 
     item = (await listed(folder(root)))[0]
     assert item.name == "100 % müßig?.md"
     assert item.uri == (root.resolve() / "100 % müßig?.md").as_uri()
-    assert await folder(root).fetch(item, 10) == b"x"
+    assert await content(folder(root), item) == b"x"
     assert item.modified_at is not None
     assert item.modified_at.timestamp() == pytest.approx((root / "100 % müßig?.md").stat().st_mtime)
 
@@ -79,7 +81,7 @@ async def test_names_need_not_be_utf8(root: Path) -> None:
     item = (await listed(folder(root)))[1]
     assert item.uri.endswith("/%FF.md")
     item.name.encode()
-    assert await folder(root).fetch(item, 10) == b"x"
+    assert await content(folder(root), item) == b"x"
 
 
 async def test_a_folder_that_vanishes_is_named_in_words_whatever_its_name(root: Path) -> None:
@@ -172,12 +174,183 @@ async def test_one_file_is_a_source_too(root: Path) -> None:
     source = folder(root / "guides" / "b.txt")
     (item,) = await listed(source)
     assert (item.name, item.uri) == ("b.txt", source.prefix)
-    assert await source.fetch(item, 100) == b"Second"
+    assert await content(source, item) == b"Second"
 
 
 async def test_nothing_at_the_path(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         await listed(folder(tmp_path / "missing"))
+
+
+async def test_a_pipe_as_the_path_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match=r"pipe \(it is neither a file nor a folder\): nothing was changed"):
+        await listed(folder(tmp_path / "pipe"))
+
+
+async def test_looking_sees_as_a_listing_does(root: Path, tmp_path: Path) -> None:
+    (root / "logo.png").write_bytes(b"\x89PNG")
+    (root / "link.md").symlink_to("guides/b.txt")
+    (root / "folder").symlink_to("guides")
+    (root / "loop").symlink_to("loop")
+    (root / "out").symlink_to(tmp_path)
+    source = folder(root, exclude=("deep",))
+    found = [each async for each in source.items()]
+    assert len(found) == 7
+    assert [await source.look(each.uri) for each in found] == found
+    for path in ("guides", "guides/deep/c.html", "folder/b.txt", "out/x.md", ".env", "a.md/b", "guides/../a.md", ""):
+        assert await source.look(source.prefix + path) is None
+    assert await source.look(source.prefix.rstrip("/")) is None
+    assert await folder(root, include=("*.txt",)).look(source.prefix + "a.md") is None
+
+
+async def test_looking_at_a_single_file(root: Path) -> None:
+    source = folder(root / "a.md")
+    assert [await source.look(source.prefix)] == await listed(source)
+    assert await source.look(source.prefix.replace("a.md", "guides/b.txt")) is None
+
+
+@asynccontextmanager
+async def hints(source: Folder) -> AsyncIterator[AsyncIterator[frozenset[str]]]:
+    """What is told once watching has begun."""
+    async with watching(source) as changes:
+        assert await anext(changes) == frozenset()
+        yield changes
+
+
+def addresses(root: Path, *paths: str) -> frozenset[str]:
+    return frozenset((root / path).as_uri() for path in paths)
+
+
+@pytest.fixture(params=["auto", "poll"])
+def watched(root: Path, request: pytest.FixtureRequest) -> Folder:
+    settings = FolderSource(path=root, exclude=("*.tmp",), watch=request.param, poll=0.05, debounce=0.05)
+    return Folder("docs", settings)
+
+
+async def test_files_that_are_made_changed_and_removed_are_told_of(root: Path, watched: Folder) -> None:
+    async with hints(watched) as changes:
+        (root / "guides" / "new.md").write_text("new")
+        assert await anext(changes) == addresses(root, "guides/new.md")
+        (root / "a.md").write_text("# Changed")
+        assert await anext(changes) == addresses(root, "a.md")
+        (root / "guides" / "b.txt").unlink()
+        assert await anext(changes) == addresses(root, "guides/b.txt")
+
+
+async def test_a_moved_file_is_told_of_at_both_places(root: Path, watched: Folder) -> None:
+    async with hints(watched) as changes:
+        (root / "a.md").rename(root / "guides" / "a.md")
+        told = await anext(changes)
+        while told < addresses(root, "a.md", "guides/a.md"):  # a listing may come between
+            told |= await anext(changes)
+        assert told == addresses(root, "a.md", "guides/a.md")
+
+
+@pytest.mark.parametrize("scratch", [".a.md.swp", "a.tmp", "node_modules"])
+async def test_editors_that_write_beside_and_rename(root: Path, watched: Folder, scratch: str) -> None:
+    async with hints(watched) as changes:
+        (root / scratch).write_text("# Saved")
+        (root / scratch).replace(root / "a.md")
+        assert await anext(changes) == addresses(root, "a.md")
+
+
+async def test_what_a_listing_passes_over_is_not_told_of(root: Path) -> None:
+    (root / ".git").mkdir()
+    source = Folder("docs", FolderSource(path=root, include=("*.md", "*.txt"), exclude=("b.*",), debounce=0.05))
+    async with hints(source) as changes:
+        for path in (".git/index.md", ".hidden.md", "b.md", "c.html", "last.md"):
+            (root / path).write_text("x")
+        assert await anext(changes) == addresses(root, "last.md")
+
+
+async def test_new_and_lost_folders_ask_for_a_listing_and_are_followed(root: Path) -> None:
+    source = Folder("docs", FolderSource(path=root, debounce=0.05))
+    async with hints(source) as changes:
+        (root / "new" / "below").mkdir(parents=True)
+        (root / "new" / "below" / "d.md").write_text("x")
+        assert await anext(changes) == frozenset()
+        (root / "new" / "below" / "d.md").write_text("changed")
+        assert await anext(changes) == addresses(root, "new/below/d.md")
+        (root / "new").rename(root / "moved")
+        assert await anext(changes) == frozenset()
+        (root / "moved" / "below" / "d.md").write_text("changed again")
+        assert await anext(changes) == addresses(root, "moved/below/d.md")
+        shutil.rmtree(root / "moved")
+        assert await anext(changes) == frozenset()
+
+
+async def test_a_burst_is_one_hint(root: Path) -> None:
+    source = Folder("docs", FolderSource(path=root, debounce=0.5))
+    async with hints(source) as changes:
+        for number in range(200):
+            (root / f"{number}.md").write_text("x")
+        assert await anext(changes) == addresses(root, *(f"{number}.md" for number in range(200)))
+
+
+async def test_too_many_changes_ask_for_a_listing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.sources.folder.MANY", 20)
+    async with hints(Folder("docs", FolderSource(path=root, debounce=0.2))) as changes:
+        for number in range(30):
+            (root / f"{number}.md").write_text("x")
+        assert await anext(changes) == frozenset()
+
+
+async def test_a_single_file_is_watched_though_it_is_replaced(root: Path) -> None:
+    source = Folder("docs", FolderSource(path=root / "a.md", debounce=0.05))
+    async with hints(source) as changes:
+        for number in range(3):
+            (root / "beside.md").write_text("x" * number)
+            (root / "next.md").write_text(f"# {number}")
+            (root / "next.md").replace(root / "a.md")
+            assert await anext(changes) == frozenset({source.prefix})
+
+
+async def test_a_name_that_is_not_utf8_does_not_end_the_watching(root: Path) -> None:
+    async with hints(Folder("docs", FolderSource(path=root, debounce=0.05))) as changes:
+        try:
+            Path(os.fsdecode(os.fsencode(root) + b"/\xff.md")).write_text("x")
+        except OSError:
+            pytest.skip("this file system takes only UTF-8")
+        assert await anext(changes) == frozenset()
+        (root / "a.md").write_text("# Changed")
+        assert await anext(changes) == addresses(root, "a.md")
+
+
+async def test_a_folder_that_is_taken_away_ends_the_watching(root: Path, watched: Folder) -> None:
+    async with hints(watched) as changes:
+        root.rename(root.with_name("elsewhere"))
+        with pytest.raises(SourceError, match="nothing was changed"):
+            await all_of(changes)
+
+
+async def test_links_out_of_the_folder_are_not_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (root / "link").symlink_to(tmp_path / "outside")
+    async with hints(Folder("docs", FolderSource(path=root, debounce=0.05))) as changes:
+        (tmp_path / "outside" / "x.md").write_text("x")
+        (root / "a.md").write_text("# Changed")
+        assert await anext(changes) == addresses(root, "a.md")
+
+
+async def test_without_watches_the_folder_is_looked_at(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/\xff"))  # such a folder cannot be watched
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    async with hints(Folder("docs", FolderSource(path=root, poll=0.05))) as changes:
+        assert "does not tell of changes" in caplog.text
+        (odd / "a.md").write_text("x")
+        (hint,) = await anext(changes)
+        assert hint.endswith("/%FF/a.md")
+
+
+async def test_nothing_is_told_when_watching_is_off(root: Path) -> None:
+    async with watching(Folder("docs", FolderSource(path=root, watch="off"))) as changes:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await anext(changes)
 
 
 @pytest.mark.parametrize(

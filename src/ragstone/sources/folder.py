@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ragstone.errors import DocumentTooLarge, SourceError, UnreadableDocument
+from ragstone.errors import DocumentTooLarge, DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
 from ragstone.settings import FolderSource
 from ragstone.sources.globs import Globs
+from ragstone.sources.notices import CannotWatch, Notices, is_remote
+
+logger = logging.getLogger(__name__)
 
 NEVER_ENTERED = frozenset({"node_modules", "__pycache__"})
 """Beside hidden folders, such as .git, .venv and .ragstone."""
+
+MANY = 5000
+"""Changes at once from which a listing is the cheaper way, and the surer: the system forgets some past 16,384."""
+
+PASSING = frozenset({errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
+"""What may go better another time: a server that is away, or too many open files."""
+
+CANNOT_WATCH = (
+    "source %s: the system does not tell of changes (%s), so that they are looked for every %g s; "
+    "on Linux `sysctl fs.inotify.max_user_watches` raises the limit"
+)
 
 WITHOUT_TEXT: dict[str, str] = {
     "an image": ".avif .bmp .gif .heic .icns .ico .jpeg .jpg .png .psd .svg .tif .tiff .webp",
@@ -38,6 +55,7 @@ class Folder:
 
     def __init__(self, name: str, settings: FolderSource) -> None:
         self.name = name
+        self._settings = settings
         self._root = Path(os.path.realpath(settings.path))
         self._include = Globs(settings.include)
         self._exclude = Globs(settings.exclude)
@@ -59,37 +77,146 @@ class Folder:
                 yield item
 
     async def look(self, uri: str) -> Item | Skip | None:
-        raise NotImplementedError
+        """Raises SourceError when there is nothing at the source's own path."""
+        return await asyncio.to_thread(self._look, uri)
 
     async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
         """Raises UnreadableDocument when the file is gone, refused, or no longer inside of the folder."""
         return await asyncio.to_thread(self._read_file, item, limit, known)
 
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
+        """Begins with an empty set once it watches, so that a listing from then on misses nothing.
+
+        A folder that comes, goes or is moved gives an empty set, too. A link is told of when it changes itself, not
+        when the file behind it does. With `watch = "off"` nothing is ever told.
+        """
+        if self._settings.watch == "off":
+            await asyncio.Event().wait()
+        if self._settings.watch == "auto" and not await asyncio.to_thread(is_remote, self._root):
+            try:
+                async with aclosing(self._told()) as hints:
+                    async for hint in hints:
+                        yield hint
+            except CannotWatch as error:
+                logger.warning(CANNOT_WATCH, self.name, error, self._settings.poll)
+        async with aclosing(self._seen()) as hints:
+            async for hint in hints:
+                yield hint
+
+    async def _told(self) -> AsyncGenerator[frozenset[str], None]:
+        """As the system tells. Watching begins anew when there are other folders to watch, or too much to tell."""
+        while True:
+            folders = await asyncio.to_thread(self._folders)
+            try:
+                notices = await asyncio.to_thread(Notices, folders)
+            except FileNotFoundError:
+                continue
+            with closing(notices):
+                yield frozenset()
+                while 0 < len(paths := await notices.paths(self._settings.debounce)) < MANY:
+                    if await asyncio.to_thread(self._concern_folders, paths, folders):
+                        break
+                    if files := frozenset(_uri(path) for path in paths if self._is_listed(path)):
+                        yield files
+
+    async def _seen(self) -> AsyncGenerator[frozenset[str], None]:
+        """As one listing differs from the one before."""
+        before: dict[str, Item | Skip] | None = None
+        while True:
+            now = {found.uri: found async for found in self.items()}
+            if before is None:
+                yield frozenset()
+            elif changed := frozenset(uri for uri in before | now if before.get(uri) != now.get(uri)):
+                yield changed
+            before = now
+            await asyncio.sleep(self._settings.poll)
+
+    def _folders(self) -> frozenset[Path]:
+        """Those that a listing reads; for a single file, the one that it lies in. Raises SourceError."""
+        if self._root.is_file():
+            return frozenset({self._root.parent})
+        found: list[Path] = []
+        waiting = [("", self._root)]
+        while waiting:
+            path, folder = waiting.pop()
+            try:
+                entries = self._entries(path, folder)
+            except OSError:  # a listing tells of it
+                continue
+            found.append(folder)
+            waiting += [(below, folder / entry.name) for entry, below in entries if _is_folder(entry)]
+        return frozenset(found)
+
+    def _concern_folders(self, paths: Collection[Path], folders: Collection[Path]) -> bool:
+        """Whether folders came, went, or are other than before."""
+        return any(path in folders or (self._below(path) and _is_folder(path)) for path in paths)
+
+    def _look(self, uri: str) -> Item | Skip | None:
+        file = _path(uri)
+        try:
+            self._root.stat()
+        except OSError as error:
+            raise self._gone(error) from error
+        if _uri(file) != uri or not self._is_listed(file):
+            return None
+        try:
+            if stat.S_ISDIR(file.lstat().st_mode) or os.path.realpath(file.parent) != str(file.parent):
+                return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            return Skip(uri=uri, code=UnreadableDocument.code, reason=f"{_words(file.name)}: {error.strerror}")
+        return self._item(file, self._below(file) or file.name)
+
     def _read_folder(self, path: str, folder: Path) -> tuple[list[Item | Skip], list[tuple[str, Path]]]:
         """What to yield of one folder, and the folders in it."""
+        try:
+            entries = self._entries(path, folder)
+        except OSError as error:
+            reason = f"{_words(path)}: {error.strerror}"
+            return [Skip(uri=_uri(folder) + "/", code=UnreadableDocument.code, reason=reason)], []
+        found: list[Item | Skip] = []
+        folders: list[tuple[str, Path]] = []
+        for entry, below in entries:
+            if _is_folder(entry):
+                folders.append((below, folder / entry.name))
+            elif self._is_included(below):
+                found.append(self._item(folder / entry.name, below))
+        return found, folders
+
+    def _entries(self, path: str, folder: Path) -> list[tuple[os.DirEntry[str], str]]:
+        """What is meant of a folder, each with its path below the root. Raises SourceError for the root itself."""
         try:
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             if folder == self._root:
-                name = _words(str(folder))
-                raise SourceError(f"cannot read the folder {name} ({error.strerror}): nothing was changed") from error
-            reason = f"{_words(path)}: {error.strerror}"
-            return [Skip(uri=_uri(folder) + "/", code=UnreadableDocument.code, reason=reason)], []
-        found: list[Item | Skip] = []
-        folders: list[tuple[str, Path]] = []
-        for entry, below in self._meant(path, listed):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((below, folder / entry.name))
-            elif not self._include or self._include.match(_words(below)):
-                found.append(self._item(folder / entry.name, below))
-        return found, folders
+                raise self._gone(error) from error
+            raise
+        named = [(entry, f"{path}/{entry.name}" if path else entry.name) for entry in listed]
+        return [(entry, below) for entry, below in named if not self._is_passed_over(below)]
 
-    def _meant(self, path: str, entries: list[os.DirEntry[str]]) -> Iterator[tuple[os.DirEntry[str], str]]:
-        for entry in entries:
-            below = f"{path}/{entry.name}" if path else entry.name
-            if not entry.name.startswith(".") and entry.name not in NEVER_ENTERED and not self._exclude.match(below):
-                yield entry, below
+    def _below(self, path: Path) -> str | None:
+        """The path relative to the root; None where a listing does not go."""
+        if path == self._root or not path.is_relative_to(self._root):
+            return None
+        below = path.relative_to(self._root).as_posix()
+        return None if self._is_passed_over(below) else below
+
+    def _is_listed(self, file: Path) -> bool:
+        below = self._below(file)
+        return file == self._root if below is None else self._is_included(below)
+
+    def _is_passed_over(self, below: str) -> bool:
+        hidden = any(name.startswith(".") or name in NEVER_ENTERED for name in below.split("/"))
+        return hidden or self._exclude.match(below)
+
+    def _is_included(self, below: str) -> bool:
+        return not self._include or self._include.match(_words(below))
+
+    def _gone(self, error: OSError) -> SourceError:
+        what = "it is neither a file nor a folder" if isinstance(error, NotADirectoryError) else error.strerror
+        return SourceError(f"cannot read {_words(str(self._root))} ({what}): nothing was changed")
 
     def _item(self, file: Path, path: str) -> Item | Skip:
         uri = _uri(file)
@@ -110,7 +237,7 @@ class Folder:
         )
 
     def _read_file(self, item: Item, limit: int, known: str | None) -> Fetched | None:
-        file = Path(os.fsdecode(unquote_to_bytes(item.uri.removeprefix("file://"))))
+        file = _path(item.uri)
         try:
             # Not to hang where a pipe has taken the file's place.
             opened = os.open(self._inside(file), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -122,7 +249,8 @@ class Folder:
                     return None
                 data = content.read(limit + 1)
         except OSError as error:
-            raise UnreadableDocument(f"cannot read {item.name}: {error.strerror}") from error
+            kind = DocumentUnavailable if error.errno in PASSING else UnreadableDocument
+            raise kind(f"cannot read {item.name}: {error.strerror}") from error
         if len(data) > limit:
             raise DocumentTooLarge(
                 f"{item.name} has {found.st_size:,} bytes, the limit is {limit:,}",
@@ -148,6 +276,15 @@ def _modified_at(found: os.stat_result) -> datetime:
 
 def _uri(path: Path) -> str:
     return "file://" + quote_from_bytes(os.fsencode(path))
+
+
+def _path(uri: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
+
+
+def _is_folder(found: os.DirEntry[str] | Path) -> bool:
+    """Links to folders are none."""
+    return not found.is_symlink() and found.is_dir()
 
 
 def _words(path: str) -> str:
