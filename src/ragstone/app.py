@@ -27,7 +27,16 @@ from ragstone.indexing.pipeline import Indexer
 from ragstone.indexing.report import Progress, Report
 from ragstone.models import Collection, Generation, Scope
 from ragstone.retrieval.pipeline import Retrieved, Retriever
-from ragstone.settings import EmbeddingSettings, FolderSource, RetrievalSettings, Settings, SqlSource
+from ragstone.settings import (
+    EmbeddingSettings,
+    FolderSource,
+    ObjectStoreSource,
+    RetrievalSettings,
+    Settings,
+    SqlSource,
+    WebSource,
+)
+from ragstone.settings import Source as SourceSettings
 from ragstone.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -143,20 +152,14 @@ class Ragstone:
 
     def source(self, name: str) -> Source:
         """A source of ragstone.toml by its name, or the folder or file at a path. Raises SourceError."""
-        from ragstone.sources.folder import Folder
-
         configured = self.settings.sources.get(name)
-        if isinstance(configured, SqlSource):
-            from ragstone.sources.sql import SqlTable
-
-            return SqlTable(name, configured)
         if configured is None and not Path(name).exists():
             known = ", ".join(self.settings.sources) or "none"
             raise SourceError(
                 f"{name}: no such file or folder, and no source of that name",
                 hint=f"sources in ragstone.toml: {known}; `ragstone forget` removes one that is gone for good",
             )
-        return Folder(name if configured else _path_name(name), configured or FolderSource(path=Path(name)))
+        return make_source(name if configured else _path_name(name), configured or FolderSource(path=Path(name)))
 
     async def caught_up(self, timeout: float) -> bool:
         """Wait until the index holds all that is published; False when it does not after `timeout` seconds."""
@@ -325,23 +328,60 @@ async def _open_index(settings: Settings, url: str | None) -> AsyncIterator[Inde
         await index.aclose()
 
 
+def make_source(name: str, settings: SourceSettings) -> Source:
+    """A source by its settings. Raises SourceError when an extra is not installed."""
+    match settings:
+        case SqlSource():
+            from ragstone.sources.sql import SqlTable
+
+            return SqlTable(name, settings)
+        case WebSource():
+            from ragstone.sources.web import WebPages
+
+            return WebPages(name, settings)
+        case ObjectStoreSource():
+            try:
+                from ragstone.sources.object_store import ObjectStorage
+            except ImportError:
+                hint = "pip install 'ragstone[object-store]'"
+                raise SourceError(f"source {name}: obstore is not installed", hint=hint) from None
+            return ObjectStorage(name, settings)
+        case FolderSource():
+            from ragstone.sources.folder import Folder
+
+            return Folder(name, settings)
+
+
 def make_embedder(chosen: EmbeddingSettings, cache_dir: Path | None) -> Embedder:
     """The embedder that the settings name. Its model is loaded when it is first needed."""
     if chosen.provider == "openai":
+        from ragstone.embedding.limiter import Limiter
         from ragstone.embedding.openai import OpenAIEmbedder
 
         return OpenAIEmbedder(
             model=chosen.model,
             revision=chosen.revision,
+            query_prefix=chosen.query_prefix or "",
+            document_prefix=chosen.document_prefix or "",
             dimensions=chosen.dimensions,
             max_tokens=chosen.max_tokens,
+            price=chosen.price,
             base_url=chosen.base_url,
             api_key=chosen.api_key.get_secret_value() if chosen.api_key else None,
             batch_size=chosen.batch_size,
+            limiter=Limiter(chosen.requests_per_minute, chosen.tokens_per_minute),
         )
     from ragstone.embedding.local import LocalEmbedder
 
-    return LocalEmbedder.open(chosen.model, cache_dir, chosen.precision, chosen.threads)
+    return LocalEmbedder.open(
+        chosen.model,
+        cache_dir,
+        chosen.precision,
+        chosen.threads,
+        revision=chosen.revision,
+        query_prefix=chosen.query_prefix,
+        document_prefix=chosen.document_prefix,
+    )
 
 
 def make_generator(settings: Settings, embedder: Embedder) -> Generator:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from contracts.source import SourceContract, listed, skipped
+from contracts.source import SourceContract, content, listed, skipped
 from postgres import Postgres
 from ragstone.errors import SourceError
 from ragstone.models import Item
@@ -81,12 +81,12 @@ async def test_a_row_is_a_markdown_page(database: Path) -> None:
     source = table(database)
     first, second, third = await listed(source)
     assert (first.uri, first.name) == ("sql:my%20things/A%2F1%20%C3%BC", "First *phone*.md")
-    assert (await source.fetch(first, 1000)).decode() == (
+    assert (await content(source, first)).decode() == (
         "---\nprice: 12.5\n---\n# First *phone*\n\nAbout: Rings\nloudly.\n\nCare notes: Keep the receipt.\n"
     )
-    document = parse(await source.fetch(second, 1000), second.name)
+    document = parse(await content(source, second), second.name)
     assert (document.title, document.metadata) == ("Second", {"price": None})
-    assert parse(await source.fetch(third, 1000), third.name).title == "C3"
+    assert parse(await content(source, third), third.name).title == "C3"
 
 
 async def test_the_handbooks_table_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,13 +96,13 @@ async def test_the_handbooks_table_is_found_from_any_folder(tmp_path: Path, monk
     source = SqlTable("equipment", settings)
     items = {item.uri: item for item in await listed(source)}
     assert len(items) == 15
-    assert b"Warranty until: 2031-06-29" in await source.fetch(items["sql:equipment/FH-0401"], 10**4)
+    assert b"Warranty until: 2031-06-29" in await content(source, items["sql:equipment/FH-0401"])
 
 
 async def test_one_text_column_needs_no_label(database: Path) -> None:
     source = table(database, text=("about",), metadata=())
     item = (await listed(source))[0]
-    assert await source.fetch(item, 1000) == b"# First *phone*\n\nRings\nloudly.\n"
+    assert await content(source, item) == b"# First *phone*\n\nRings\nloudly.\n"
 
 
 async def test_a_version_column_tells_of_changes(database: Path) -> None:
@@ -153,7 +153,7 @@ async def test_many_rows_and_numbers_for_keys(tmp_path: Path) -> None:
     source = table(path, text=("about",), metadata=())
     items = await listed(source)
     assert len(items) == 1200
-    assert await source.fetch(items[-1], 1000) == b"# Thing 1200\n\nText 1200\n"
+    assert await content(source, items[-1]) == b"# Thing 1200\n\nText 1200\n"
 
 
 async def test_postgresql_types(postgres: Postgres) -> None:
@@ -174,7 +174,7 @@ async def test_postgresql_types(postgres: Postgres) -> None:
             version="changed",
         )
         (item,) = await listed(source)
-        document = parse(await source.fetch(item, 1000), item.name)
+        document = parse(await content(source, item), item.name)
         assert document.metadata == {"price": 12.5, "bought": "2026-01-02"}
         assert isinstance(item, Item)
         assert item.modified_at is not None

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
+from uuid import UUID
 
-from ragstone.errors import DocumentTooLarge, SourceError, UnreadableDocument
+from ragstone.errors import DocumentTooLarge, DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
 from ragstone.settings import SqlSource
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, ColumnElement, Engine, RowMapping, Table
+    from sqlalchemy import Column, ColumnElement, Connection, Engine, RowMapping, Table
+
+    from ragstone.sources.trigger import TableTrigger
 
 BATCH = 500
 """Rows that are held at a time while listing."""
+
+TOLD_BY_TEXT = frozenset({int, str, Decimal, UUID})
+"""Types of keys of which each value has one text, the same in Python and in the database."""
+
+WITH_AN_ORDER = frozenset({int, float, Decimal, datetime, date})
+"""Types of versions of which a later one is the greater one."""
 
 
 class SqlTable:
@@ -50,61 +59,161 @@ class SqlTable:
                     yield item
 
     async def look(self, uri: str) -> Item | Skip | None:
-        raise NotImplementedError
+        if not uri.startswith(self.prefix):
+            return None
+        key = None if uri == self._keyless else unquote(uri.removeprefix(self.prefix))
+        row = await asyncio.to_thread(self._row, key)
+        found = None if row is None else self._item(row)
+        return found if found and found.uri == uri else None  # a database may take other keys for the same
 
     async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
-        """Raises UnreadableDocument when the row or the database is gone."""
+        """Raises UnreadableDocument when the row is gone, DocumentUnavailable when the database is."""
         try:
             row = await asyncio.to_thread(self._row, unquote(item.uri.removeprefix(self.prefix)))
         except SourceError as error:
-            raise UnreadableDocument(str(error)) from error
+            raise DocumentUnavailable(str(error), hint=error.hint) from error
         if row is None:
             raise UnreadableDocument(f"{item.name}: the row is gone")
+        revision = self._revision(row)
+        if revision == known:
+            return None
         data = self._markdown(row).encode("utf-8", errors="replace")
         if len(data) > limit:
             raise DocumentTooLarge(f"{item.name} has {len(data):,} bytes, the limit is {limit:,}")
-        now = self._item(row)
-        assert isinstance(now, Item) and now.revision is not None  # it has a key
-        if now.revision == known:
-            return None
-        return Fetched(data=data, revision=now.revision, charset="utf-8", modified_at=now.modified_at)
+        return Fetched(data=data, revision=revision, charset="utf-8", modified_at=self._modified_at(row))
+
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
+        """Keys by notices of PostgreSQL, or by looking at the version column from time to time.
+
+        The first set is empty: what changed before is for a listing to find. A removed row is told of by notices
+        alone. Without a version column that has an order, every look is an empty set.
+        """
+        if self._settings.notify:
+            async with aclosing((await asyncio.to_thread(self._trigger)).keys()) as written:
+                async for keys in written:
+                    yield frozenset(map(self._uri, keys))
+        elif self._settings.poll:
+            async with aclosing(self._polled()) as changed:
+                async for uris in changed:
+                    yield uris
+        else:
+            await asyncio.Event().wait()
+
+    async def uninstall(self) -> None:
+        """Remove what `notify` made in the database. Raises SourceError."""
+        await (await asyncio.to_thread(self._trigger)).uninstall()
+
+    async def _polled(self) -> AsyncGenerator[frozenset[str], None]:
+        """A row that is committed late, with a version below the newest, is for the next listing to find."""
+        newest = await asyncio.to_thread(self._newest)
+        seen = await asyncio.to_thread(self._versions, newest)
+        yield frozenset()
+        while True:
+            await asyncio.sleep(self._settings.poll)
+            if not self._ordered:
+                yield frozenset()
+                continue
+            found = await asyncio.to_thread(self._versions, newest)
+            changed = frozenset(uri for uri, version in found.items() if seen.get(uri) != version)
+            newest = max(found.values(), default=newest)
+            seen = {uri: version for uri, version in found.items() if version == newest}
+            if changed:
+                yield changed
 
     def _batches(self) -> Generator[list[Item | Skip], None, None]:
         from sqlalchemy import select
-        from sqlalchemy.exc import SQLAlchemyError
 
         statement = select(*self._columns()).execution_options(yield_per=BATCH)
-        try:
-            with self._engine.connect() as connection:
-                for rows in connection.execute(statement).mappings().partitions():
-                    yield [self._item(row) for row in rows]
-        except SQLAlchemyError as error:
-            raise self._error(_reason(error)) from error
+        with self._connected() as connection:
+            for rows in connection.execute(statement).mappings().partitions():
+                yield [self._item(row) for row in rows]
 
-    def _row(self, key: str) -> RowMapping | None:
+    def _row(self, key: str | None) -> RowMapping | None:
         from sqlalchemy import select
+
+        columns = self._columns()
+        with self._connected() as connection:
+            found = connection.execute(select(*columns).where(self._has(key, connection)))
+            return found.mappings().first()
+
+    def _has(self, key: str | None, connection: Connection) -> ColumnElement[bool]:
+        """A comparison by the column's own type, so that an index serves; where text does not tell the value, all
+        keys are read."""
+        from sqlalchemy import false, select
+
+        column = self._table.c[self._settings.key]
+        if key is None:
+            return column.is_(None)
+        kind = _type(column)
+        value: Any = None
+        if kind in TOLD_BY_TEXT:
+            with suppress(ValueError, ArithmeticError):
+                value = kind(key)
+        if value is None:
+            values = connection.execute(select(column)).scalars()
+            value = next((value for value in values if str(value) == key), None)
+        matches: ColumnElement[bool] = column == value
+        return false() if value is None else matches
+
+    def _newest(self) -> Any:
+        """The highest version, if they have an order."""
+        from sqlalchemy import func, select
+
+        self._columns()
+        if not self._ordered:
+            return None
+        with self._connected() as connection:
+            return connection.execute(select(func.max(self._version))).scalar()
+
+    def _versions(self, since: Any) -> dict[str, Any]:
+        """Version by URI of the rows that have this version or a higher one; of all that have any, without it."""
+        from sqlalchemy import select
+
+        if not self._ordered:
+            return {}
+        key, version = self._table.c[self._settings.key], self._version
+        condition = version.is_not(None) if since is None else version >= since
+        with self._connected() as connection:
+            rows = connection.execute(select(key, version).where(condition, key.is_not(None)))
+            return {self._uri(key): version for key, version in rows}
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Raises SourceError for whatever the database says."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        statement = select(*self._columns()).where(_equals(self._table.c[self._settings.key], key))
         try:
             with self._engine.connect() as connection:
-                return connection.execute(statement).mappings().first()
+                yield connection
         except SQLAlchemyError as error:
             raise self._error(_reason(error)) from error
 
     def _item(self, row: RowMapping) -> Item | Skip:
         wanted = self._settings
-        key, version = row[wanted.key], row[wanted.version] if wanted.version else None
+        key = row[wanted.key]
         title = _line(row[wanted.title]) or str(key)
         if key is None:
             reason = f"{title}: the row has no {wanted.key}"
-            return Skip(uri=f"{self.prefix}(no {wanted.key})", code=UnreadableDocument.code, reason=reason)
+            return Skip(uri=self._keyless, code=UnreadableDocument.code, reason=reason)
         return Item(
-            uri=self.prefix + quote(str(key), safe=""),
-            revision=hashlib.sha256(self._markdown(row).encode()).hexdigest() if version is None else str(version),
-            name=f"{title}.md",
-            modified_at=version if isinstance(version, datetime) and version.tzinfo else None,
+            uri=self._uri(key), revision=self._revision(row), name=f"{title}.md", modified_at=self._modified_at(row)
         )
+
+    def _uri(self, key: Any) -> str:
+        return self.prefix + quote(str(key), safe="")
+
+    @property
+    def _keyless(self) -> str:
+        """What rows without a key are called: no key is quoted like that."""
+        return f"{self.prefix}(no {self._settings.key})"
+
+    def _revision(self, row: RowMapping) -> str:
+        version = row[self._settings.version] if self._settings.version else None
+        return hashlib.sha256(self._markdown(row).encode()).hexdigest() if version is None else str(version)
+
+    def _modified_at(self, row: RowMapping) -> datetime | None:
+        version = row[self._settings.version] if self._settings.version else None
+        return version if isinstance(version, datetime) and version.tzinfo else None
 
     def _markdown(self, row: RowMapping) -> str:
         """Front matter, the title as a heading, a paragraph for each text column; several are labelled."""
@@ -145,6 +254,29 @@ class SqlTable:
         except SQLAlchemyError as error:
             raise self._error(_reason(error)) from error
 
+    @property
+    def _version(self) -> Column[Any]:
+        assert self._settings.version is not None
+        return self._table.c[self._settings.version]
+
+    @property
+    def _ordered(self) -> bool:
+        """Whether a later version is a greater one: of text, such as v9 and v10, that is not known."""
+        return self._settings.version is not None and _type(self._version) in WITH_AN_ORDER
+
+    def _trigger(self) -> TableTrigger:
+        """Raises SourceError where there can be none."""
+        from ragstone.sources.trigger import TableTrigger
+
+        self._columns()  # have to be there
+        wanted, engine = self._settings, self._engine
+        if engine.dialect.name != "postgresql":
+            raise self._error("only PostgreSQL tells of changes", "set notify = false to poll")
+        if _type(self._table.c[wanted.key]) not in TOLD_BY_TEXT:
+            raise self._error(f"column {wanted.key} is neither number, text nor uuid", "set notify = false to poll")
+        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return TableTrigger(source=self.name, url=url, table=tuple(wanted.table.split(".")), key=wanted.key)
+
     @cached_property
     def _engine(self) -> Engine:
         """Without a pool: a source has no end at which to close one."""
@@ -157,23 +289,21 @@ class SqlTable:
             raise self._error(_reason(error), "see SQLAlchemy's database URLs; a driver may be missing") from error
         file = engine.url.database
         if engine.dialect.name == "sqlite" and file and not Path(file).is_file():
-            raise self._error(f"there is no file {file}")  # SQLite would make an empty one
+            # SQLite would make an empty one.
+            hint = "sqlite:///name.db is meant from the folder of ragstone.toml, sqlite:////name.db from the root"
+            raise self._error(f"there is no file {file}", hint)
         return engine
 
     def _error(self, message: str, hint: str = "") -> SourceError:
         return SourceError(f"source {self.name}: {message}; nothing was changed", hint=hint)
 
 
-def _equals(column: Column[Any], key: str) -> ColumnElement[bool]:
-    """A comparison by the column's own type, so that an index on it serves; by its text where that cannot be."""
-    from sqlalchemy import String, cast
-
+def _type(column: Column[Any]) -> type | None:
+    """The Python type of a column's values, where SQLAlchemy knows it."""
     try:
-        value = column.type.python_type(key)
-    except (NotImplementedError, ValueError, TypeError, ArithmeticError):
-        return cast(column, String) == key
-    condition: ColumnElement[bool] = column == value
-    return condition
+        return column.type.python_type
+    except NotImplementedError:
+        return None
 
 
 def _reason(error: Exception) -> str:

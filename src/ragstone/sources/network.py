@@ -1,0 +1,86 @@
+"""Connections to the public internet only, whatever a name resolves to."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+import httpcore
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve: TypeAlias = Callable[[str, int], Awaitable[list[Address]]]
+
+PLATFORM = frozenset({ipaddress.ip_address("168.63.129.16")})
+"""Public by its number, but Azure's own service inside of every virtual machine."""
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+TRY = 10.0  # seconds for one address of several
+
+
+class PrivateAddress(Exception):
+    """A host has no address that may be connected to."""
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address, and the IPv4 address that it may stand for, belongs to the public internet."""
+    if isinstance(address, ipaddress.IPv6Address) and (inner := _inner(address)):
+        return is_public(inner)
+    return address.is_global and not address.is_multicast and address not in PLATFORM
+
+
+def is_any(address: Address) -> bool:
+    return True
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """The addresses of a host, in the order to try them. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found]
+
+
+class Guarded(httpcore.AsyncNetworkBackend):
+    """Resolves a name once and connects to what was judged, so that no second answer of the DNS can slip in.
+
+    The pool above it goes on to use the name in the Host header and for TLS.
+    """
+
+    def __init__(self, allowed: Callable[[Address], bool], resolve: Resolve = resolve) -> None:
+        self._allowed = allowed
+        self._resolve = resolve
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises PrivateAddress, or a ConnectError of httpcore when nothing answers."""
+        try:
+            addresses = await self._resolve(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host}: {error.strerror or error}") from error
+        allowed = [address for address in addresses if self._allowed(address)]
+        if not allowed:
+            raise PrivateAddress(f"{host} is at {', '.join(map(str, addresses))}, not on the public internet")
+        *others, last = allowed
+        for address in others:
+            try:
+                return await self._inner.connect_tcp(str(address), port, TRY, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._inner.connect_tcp(str(last), port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

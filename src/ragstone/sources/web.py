@@ -1,0 +1,182 @@
+"""Web pages, by their addresses or by the sitemaps of a site."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import format_datetime, parsedate_to_datetime
+from urllib.parse import quote, unquote, urlsplit
+
+import httpcore
+import httpx
+
+from ragstone.errors import DocumentError, SourceError, UnsupportedDocument
+from ragstone.models import Fetched, Item, Skip
+from ragstone.settings import WebSource
+from ragstone.sources import body, sitemap
+from ragstone.sources.globs import Globs
+from ragstone.sources.network import Guarded, is_any, is_public
+from ragstone.sources.web_client import Answer, Condition, Gone, WebClient, clean
+
+SITEMAP_LIMIT = 50 * 2**20  # bytes, as sitemaps.org has it
+DEEPEST = 3  # sitemap indexes within each other
+LISTED = 60.0  # seconds that a list serves to tell whether a page is on it
+MADE_BY_PROGRAMS = (".php", ".cgi", ".pl", ".py", ".rb")
+
+
+class WebPages:
+    """Lists pages in the order of the settings and of the sitemaps. A page's URI is its address.
+
+    Its revision is the sitemap's time of change where there is one, and else what the host needs to tell whether it
+    changed: only fetching tells.
+    """
+
+    prefix = "http"
+
+    def __init__(self, name: str, settings: WebSource, network: httpcore.AsyncNetworkBackend | None = None) -> None:
+        self.name = name
+        self._settings = settings
+        self._include = Globs(settings.include)
+        self._exclude = Globs(settings.exclude)
+        network = network or Guarded(is_any if settings.allow_private else is_public)
+        self._client = WebClient(network, delay=settings.delay, timeout=settings.timeout)
+        self._listed: dict[str, Item | Skip] = {}
+        self._listed_at = -LISTED
+
+    async def items(self) -> AsyncIterator[Item | Skip]:
+        """Raises SourceError when a sitemap cannot be read: its pages would seem to be gone."""
+        for found in (await self._list()).values():
+            yield await self._allowed(found)
+
+    async def look(self, uri: str) -> Item | Skip | None:
+        """Asks the host: a page that it says is gone (404, 410) is None."""
+        if time.monotonic() - self._listed_at > LISTED:
+            await self._list()
+        found = self._listed.get(uri)
+        if not isinstance(found, Item):
+            return found
+        try:
+            await self._client.get(uri, None)
+        except Gone:
+            return None
+        except DocumentError as error:
+            return Skip(uri=uri, code=error.code, reason=str(error))
+        return found
+
+    async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
+        """Raises any DocumentError but those of parsing; BrokenDocument when it cannot be unpacked."""
+        answer = await self._client.get(item.uri, limit, _condition(item.uri, known))
+        if answer.status == 304:
+            return None
+        revision = item.revision or _revision(answer)
+        if revision == known and item.revision is None:
+            return None
+        return Fetched(
+            data=answer.data,
+            revision=revision,
+            charset=_charset(answer.headers),
+            modified_at=_moment(answer.headers.get("last-modified")) or item.modified_at,
+        )
+
+    async def _list(self) -> dict[str, Item | Skip]:
+        """Everything listed, by URI, before robots.txt is asked."""
+        found: dict[str, Item | Skip] = {uri: _item(sitemap.Entry(url=uri)) for uri in map(clean, self._settings.urls)}
+        read: set[str] = set()
+        for url in self._settings.sitemaps:
+            for each in await self._read_sitemap(clean(url), read, DEEPEST):
+                found.setdefault(each.uri, each)
+        self._listed, self._listed_at = found, time.monotonic()
+        return found
+
+    async def _read_sitemap(self, url: str, read: set[str], depth: int) -> list[Item | Skip]:
+        if url in read:
+            return []
+        read.add(url)
+        try:
+            data = (await self._client.get(url, SITEMAP_LIMIT)).data
+            found = sitemap.parse(body.gunzip(data, SITEMAP_LIMIT) if data.startswith(body.GZIP) else data)
+            nested = [clean(entry.url) for entry in found.sitemaps]
+        except DocumentError as error:
+            raise self._error(f"sitemap {error}", error.hint) from error
+        except (ValueError, body.Broken, body.TooLong) as error:
+            raise self._error(f"sitemap {url}: {error or 'it is too long'}") from error
+        if nested and depth == 1:
+            raise self._error(f"sitemap {url}: indexes are more than {DEEPEST} deep")
+        pages = [page for entry in found.pages if (page := self._page(entry, url))]
+        return pages + [page for below in nested for page in await self._read_sitemap(below, read, depth - 1)]
+
+    def _page(self, entry: sitemap.Entry, listed_by: str) -> Item | Skip | None:
+        try:
+            item = _item(replace(entry, url=clean(entry.url)))
+        except ValueError as error:
+            uri = f"{listed_by}#{quote(entry.url, safe='')}"
+            return Skip(uri=uri, code=UnsupportedDocument.code, reason=f"{entry.url}: {error}")
+        path = urlsplit(item.uri).path.lstrip("/")
+        meant = not self._exclude.match(path) and (not self._include or self._include.match(path))
+        return item if meant else None
+
+    async def _allowed(self, found: Item | Skip) -> Item | Skip:
+        if isinstance(found, Item):
+            try:
+                await self._client.check(found.uri)
+            except DocumentError as error:
+                return Skip(uri=found.uri, code=error.code, reason=str(error))
+        return found
+
+    def _error(self, message: str, hint: str = "") -> SourceError:
+        return SourceError(f"source {self.name}: {message}; nothing was changed", hint=hint)
+
+
+def _item(entry: sitemap.Entry) -> Item:
+    return Item(uri=entry.url, revision=entry.revision, name=_name(entry.url), modified_at=entry.changed_at)
+
+
+def _name(url: str) -> str:
+    """Host and path, ending as what is to be expected there: a name that ends in .php is no source code."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if path.endswith("/"):
+        path += "index.html"
+    return (parts.hostname or "") + path + (".html" if path.endswith(MADE_BY_PROGRAMS) else "")
+
+
+def _condition(uri: str, known: str | None) -> Condition | None:
+    """How to ask for the page only if it changed since `known`, which is a revision of this source or a lastmod."""
+    if since := sitemap.Entry(url=uri, changed=known).changed_at:
+        return Condition(url=uri, headers={"If-Modified-Since": format_datetime(since.astimezone(UTC), usegmt=True)})
+    if not known or not known.startswith("{"):
+        return None
+    told = json.loads(known)
+    return Condition(url=told["url"], headers=told["ask"])
+
+
+def _revision(answer: Answer) -> str:
+    """The address that answered and what the next request has to say to it, or else a hash."""
+    tag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
+    ask = {name: value for name, value in (("If-None-Match", tag), ("If-Modified-Since", modified)) if value}
+    if not ask:
+        return "sha256:" + hashlib.sha256(answer.data).hexdigest()
+    return json.dumps({"url": answer.url, "ask": ask})
+
+
+def _charset(headers: httpx.Headers) -> str | None:
+    message = Message()
+    message["content-type"] = headers.get("content-type", "")
+    charset = message.get_content_charset()
+    try:
+        return charset and codecs.lookup(charset).name
+    except LookupError:
+        return None
+
+
+def _moment(date: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
