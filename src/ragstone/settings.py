@@ -113,6 +113,42 @@ class ParsingSettings(Section):
     )
 
 
+class IndexingSettings(Section):
+    """How documents get from their sources into the catalog, and what is kept of the past."""
+
+    concurrency: int = Field(default=8, ge=1, le=256, description="documents that a worker has under way at a time")
+    every: float = Field(default=300.0, gt=0, description="seconds between whole passes over each source")
+    attempts: int = Field(default=10, ge=1, description="tries of a document before a transient failure is put down")
+    worker: bool = Field(default=True, description="`ragstone serve` runs a worker beside it, at low priority")
+    history_hours: int = Field(default=168, ge=0, description="superseded versions (without text) are kept as long")
+    tombstone_hours: int = Field(default=168, ge=1, description="a late event cannot bring back what is deleted as long")
+    standby_hours: int = Field(default=72, ge=0, description="a generation that was replaced is kept for a rollback")
+
+
+class ReindexSettings(Section):
+    """When `ragstone reindex` switches to the generation that it has built."""
+
+    questions: int = Field(default=100, ge=1, description="questions that both generations are asked")
+    k: int = Field(default=10, ge=1, le=100, description="documents compared for each question")
+    min_overlap: float = Field(default=0.5, ge=0, le=1, description="least mean share of documents in common")
+    max_loss: float = Field(default=0.02, ge=0, le=1, description="most nDCG that may be lost, where relevance is known")
+
+
+class DriftSettings(Section):
+    """Whether the embedding model still makes the vectors that it once made."""
+
+    every: float = Field(default=3600.0, gt=0, description="seconds between checks by `worker` and `serve`")
+    queries: Literal["continue", "refuse"] = Field(
+        default="continue", description="what becomes of questions while a generation is in quarantine"
+    )
+
+
+class QuestionsSettings(Section):
+    """The record of what was asked, on which generations are compared."""
+
+    keep_hours: int = Field(default=720, ge=0, description="questions are kept as long; 0 records none")
+
+
 class RetrievalSettings(Section):
     """From a question to passages."""
 
@@ -280,6 +316,10 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     parsing: ParsingSettings = ParsingSettings()
+    indexing: IndexingSettings = IndexingSettings()
+    reindex: ReindexSettings = ReindexSettings()
+    drift: DriftSettings = DriftSettings()
+    questions: QuestionsSettings = QuestionsSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     prompt: PromptSettings = PromptSettings()
     generation: GenerationSettings = GenerationSettings()

@@ -23,9 +23,12 @@ _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c]")
 _REFUSED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def decode(data: bytes, name: str) -> str:
-    """The text in these bytes, in whatever encoding. Raises UnsupportedDocument for what is no text."""
-    text = _decode(data)
+def decode(data: bytes, name: str, charset: str | None = None) -> str:
+    """The text in these bytes, in whatever encoding. Raises UnsupportedDocument for what is no text.
+
+    `charset`: what their source says; it is believed when it can be true.
+    """
+    text = _decode(data, charset)
     if text is None or _looks_binary(text):
         raise UnsupportedDocument(f"{name} seems to be binary data", hint="exclude it, or name its kind by its suffix")
     return clean(text)
@@ -36,14 +39,27 @@ def clean(text: str) -> str:
     return _REFUSED.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def _decode(data: bytes) -> str | None:
+def _decode(data: bytes, charset: str | None) -> str | None:
+    """What is UTF-8 with more than ASCII in it is nothing else; for the rest the source's word comes first."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, errors="replace")
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return _as_declared(data) or _as_guessed(data)
+        return _as_said(data, charset) or _as_declared(data) or _as_guessed(data)
+    return (_as_said(data, charset) if text.isascii() else None) or text
+
+
+def _as_said(data: bytes, charset: str | None) -> str | None:
+    """None when the bytes are not in this encoding, or nobody named one."""
+    try:
+        encoding = codecs.lookup(charset).name if charset else ""
+        encoding = COMMONEST if encoding in {"ascii", "iso8859-1"} else encoding  # as all browsers have it
+        wide = encoding.startswith(("utf-16", "utf-32"))
+        return data.decode(encoding) if encoding and wide == (b"\0" in data) else None
+    except (LookupError, UnicodeError):
+        return None
 
 
 def _as_declared(data: bytes) -> str | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from lxml.etree import LxmlError
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from trafilatura import bare_extraction
 
 from ragstone.errors import BrokenDocument, EmptyDocument
-from ragstone.models import Block, BlockKind, Document
+from ragstone.models import Document
 from ragstone.parsing.decoding import clean
-from ragstone.parsing.outline import Heading, first_title, sections
+from ragstone.parsing.writer import Writer
 
 # Two vocabularies: what trafilatura makes of a page, and plain HTML, which is read when it finds no content.
 LEVELS = {f"h{level}": level for level in range(1, 7)}
@@ -23,36 +23,54 @@ LISTS = {"list", "ul", "ol", "dl"}
 ITEMS = {"item", "li", "dt", "dd"}
 CODE = {"pre", "code"}
 FLOW = {"body", "main", "article", "section", "div", "p", "quote", "blockquote", "details", "figure", "center", "form"}
+TABLE = {"table", "thead", "tbody", "tfoot", "tr", "td", "th"}
 BREAKS = {"lb", "br"}
 SILENT = {"script", "style", "noscript", "template", "svg", "nav", "footer", "iframe", "select", "button"}
 SHORT = 1000
 """Characters of a page's whole text."""
 
+DEEPEST = 100
+"""Levels; no page that a person wrote needs more."""
+
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
 
 
 def parse(text: str, name: str) -> Document:
-    """Headings keep their levels, tables become rows `a | b | c`, code stays verbatim."""
+    """Headings keep their levels, tables become rows `a | b | c`, code stays verbatim. Raises BrokenDocument."""
     page = _tree(text, name)
-    writer = _Writer()
-    writer.flow(_content(page, name))
-    written = writer.text
-    return Document(
-        title=_title(page, first_title(written, writer.headings)),
-        media_type="text/html",
-        text=written,
-        sections=sections(written, writer.headings),
-        blocks=tuple(writer.blocks),
-        metadata=_metadata(page),
-    )
+    writer = Writer()
+    _read(_content(page, name), writer, name)
+    document = writer.document(media_type="text/html", metadata=_metadata(page))
+    return replace(document, title=_title(page, document.title))
+
+
+def write_body(writer: Writer, text: str, name: str) -> None:
+    """All that a page shows, for pages that are all content: of a book, of a mail. Raises BrokenDocument."""
+    body = _tree(text, name).find("body")
+    if body is not None:
+        _read(body, writer, name)
 
 
 def _tree(text: str, name: str) -> HtmlElement:
+    """The page, without needless levels of depth."""
+    parser = HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
     try:
-        parser = HTMLParser(remove_comments=True, remove_pis=True)
-        return document_fromstring(_XML_DECLARATION.sub("", text), parser=parser)
+        page = document_fromstring(_XML_DECLARATION.sub("", text), parser=parser)
     except (LxmlError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
+    if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
+        raise BrokenDocument(f"{name} is nested more than 2,000 levels deep", hint="exclude it, or save it anew")
+    _flatten(page)
+    return page
+
+
+def _flatten(page: HtmlElement) -> None:
+    """Boxes and marks around what lies deeper than DEEPEST are taken away: all that walks a tree has its limit."""
+    for element in page.xpath(f"//*[ancestor::*[{DEEPEST}]]"):
+        if element.tag not in HEADINGS | LISTS | ITEMS | CODE | TABLE:
+            element.text = f" {element.text or ''}"
+            element.tail = f" {element.tail or ''}"
+            element.drop_tag()
 
 
 def _content(page: HtmlElement, name: str) -> HtmlElement:
@@ -83,28 +101,20 @@ def _metadata(page: HtmlElement) -> dict[str, str]:
     return {"lang": language} if language else {}
 
 
-@dataclass(slots=True)
-class _Writer:
-    """Writes a tree down as blocks with a blank line between them."""
+def _read(element: HtmlElement, writer: Writer, name: str) -> None:
+    try:
+        _Reader(writer).flow(element)
+    except RecursionError:
+        raise BrokenDocument(
+            f"{name} has lists or tables nested too deeply", hint="exclude it, or save it anew"
+        ) from None
 
-    parts: list[str] = field(default_factory=list)
-    length: int = 0
-    blocks: list[Block] = field(default_factory=list)
-    headings: list[Heading] = field(default_factory=list)
 
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
+class _Reader:
+    """Reads a tree into a writer."""
 
-    def block(self, kind: BlockKind, text: str) -> None:
-        content = clean(text)
-        if not content.strip():
-            return
-        if self.parts:
-            self._append("\n\n")
-        start = self.length
-        self._append(content)
-        self.blocks.append(Block(kind=kind, start=start, end=self.length))
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     def flow(self, element: HtmlElement) -> None:
         """Text between blocks is a paragraph; blocks may stand inside of anything."""
@@ -122,29 +132,18 @@ class _Writer:
     def _write(self, element: HtmlElement) -> None:
         tag = element.tag
         if tag in HEADINGS:
-            self._heading(element)
+            self._writer.heading(LEVELS.get(element.get("rend") or element.tag, 2), _inline(element))
         elif tag in LISTS:
-            self.block("list", "\n".join(_items(element, "")))
+            self._writer.block("list", "\n".join(_items(element, "")))
         elif tag == "table":
-            self.block("table", "\n".join(_rows(element)))
+            self._writer.block("table", "\n".join(_rows(element)))
         elif tag in CODE:
-            self.block("code", "".join(element.itertext()).strip("\n").rstrip())
+            self._writer.block("code", "".join(element.itertext()).strip("\n").rstrip())
         else:
             self.flow(element)
 
-    def _heading(self, element: HtmlElement) -> None:
-        title = " ".join(clean(_inline(element)).split())
-        if title:
-            self.block("heading", title)
-            level = LEVELS.get(element.get("rend") or element.tag, 2)
-            self.headings.append(Heading(level=level, title=title, start=self.blocks[-1].start))
-
     def _paragraph(self, loose: Sequence[str]) -> None:
-        self.block("paragraph", _tidy("".join(loose)))
-
-    def _append(self, text: str) -> None:
-        self.parts.append(text)
-        self.length += len(text)
+        self._writer.block("paragraph", _tidy("".join(loose)))
 
 
 def _is_block(element: HtmlElement) -> bool:

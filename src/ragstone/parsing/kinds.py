@@ -6,15 +6,16 @@ import re
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ragstone.errors import UnsupportedDocument
+from ragstone.errors import DocumentError, EncryptedDocument, UnsupportedDocument
+from ragstone.parsing.archive import Archive
+from ragstone.parsing.mail import is_mail
 
-TextKind = Literal["markdown", "html", "paragraph", "code", "table"]
-"""The last three are plain text, named after the kind of its blocks."""
+BinaryKind = Literal["pdf", "docx", "pptx", "xlsx", "epub", "mail", "text"]
+TextKind = Literal["markdown", "html", "csv", "json", "jsonl", "paragraph", "code"]
+"""The last two are plain text, named after the kind of its blocks."""
 
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a ZIP container (an archive, an office file or an e-book)"),
     (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old office file (OLE2)"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -46,12 +47,40 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"wOF2", "a web font"),
 )
 
-MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx"})
+ZIP = b"PK\x03\x04"
+ZIP_MEMBERS: tuple[tuple[str, BinaryKind], ...] = (
+    (r"word/document\d*\.xml", "docx"),
+    (r"ppt/presentation\d*\.xml", "pptx"),
+    (r"xl/workbook\d*\.xml", "xlsx"),
+    (r"META-INF/container\.xml", "epub"),
+)
+UNREAD_ZIP_MEMBERS: tuple[tuple[str, str, str], ...] = (
+    ("xl/workbook.bin", "a binary Excel workbook (.xlsb)", "save it as .xlsx"),
+    ("content.xml", "an OpenDocument file", "save it as .docx, .xlsx or .pptx"),
+    ("index/document.iwa", "a file of Pages, Numbers or Keynote", "export it as .docx, .xlsx or .pptx"),
+)
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OLE_STREAMS: tuple[tuple[str, str, str], ...] = (
+    ("__nameid_version1.0", "an Outlook message (.msg)", "save it as .eml"),
+    ("WordDocument", "an old Word document (.doc)", "save it as .docx"),
+    ("PowerPoint Document", "an old PowerPoint presentation (.ppt)", "save it as .pptx"),
+    ("Workbook", "an old Excel workbook (.xls)", "save it as .xlsx"),
+    ("Book", "an old Excel workbook (.xls)", "save it as .xlsx"),
+)
+"""Names of streams in an OLE2 container, and what they tell of it."""
+
 HTML = frozenset({".html", ".htm", ".xhtml"})
-TABLE = frozenset({".csv", ".tsv"})
+MAIL = frozenset({".eml", ".mht", ".mhtml"})
+TEXT_KINDS: dict[str, TextKind] = {
+    **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx"), "markdown"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    ".json": "json",
+}
 CODE_SUFFIXES = """
     .bash .bat .c .cc .cfg .clj .cpp .cs .css .cxx .dart .ex .exs .go .gradle .groovy .h .hpp .hs .ini .java .jl .js
-    .json .jsonl .jsx .kt .kts .less .lisp .lua .m .mjs .ml .nix .php .pl .proto .ps1 .py .pyi .r .rb .rs .scala .scss
+    .jsx .kt .kts .less .lisp .lua .m .mjs .ml .nix .php .pl .proto .ps1 .py .pyi .r .rb .rs .scala .scss
     .sh .sql .svelte .swift .tf .toml .ts .tsx .vue .xml .yaml .yml .zig
 """
 CODE = frozenset(CODE_SUFFIXES.split())
@@ -59,32 +88,69 @@ CODE = frozenset(CODE_SUFFIXES.split())
 _HTML_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 
 
-def binary_kind(data: bytes, name: str) -> Literal["pdf", "text"]:
-    """Whether to read the bytes as PDF or as text. Raises UnsupportedDocument for other known binary kinds."""
+def binary_kind(data: bytes, name: str) -> BinaryKind:
+    """How to read the bytes. Raises UnsupportedDocument for other known kinds, and EncryptedDocument."""
     if data[:1024].lstrip().startswith(b"%PDF-"):
         return "pdf"
+    if data.startswith(ZIP):
+        return _zip_kind(data, name)
+    if data.startswith(OLE):
+        raise _old_office(data, name)
+    _refuse_signatures(data, name)
+    if suffix(name) in MAIL or (suffix(name) not in TEXT_KINDS.keys() | CODE | HTML and is_mail(data)):
+        return "mail"
+    return "pdf" if suffix(name) == ".pdf" and not _HTML_START.match(data[:1024].decode("latin-1")) else "text"
+
+
+def text_kind(text: str, name: str) -> TextKind:
+    """How to read a text. What is taken for JSON may still turn out to be none."""
+    ending = suffix(name)
+    if ending in HTML or (ending not in TEXT_KINDS.keys() | CODE and _HTML_START.match(text[:4096])):
+        return "html"
+    if ending in TEXT_KINDS:
+        return TEXT_KINDS[ending]
+    if ending in CODE:
+        return "code"
+    return "json" if _has_brackets(text) else "paragraph"
+
+
+def suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _zip_kind(data: bytes, name: str) -> BinaryKind:
+    members = Archive(data, name).names
+    for pattern, kind in ZIP_MEMBERS:
+        if any(re.fullmatch(pattern, member) for member in members):
+            return kind
+    lowered = {member.lower() for member in members}
+    for member, what, hint in UNREAD_ZIP_MEMBERS:
+        if member in lowered:
+            raise UnsupportedDocument(f"{name} is {what}", hint=hint)
+    raise _unsupported(name, "a ZIP archive")
+
+
+def _old_office(data: bytes, name: str) -> DocumentError:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return EncryptedDocument(f"{name} needs a password", hint="save a copy without one")
+    for stream, what, hint in OLE_STREAMS:
+        if f"{stream}\0".encode("utf-16-le") in data:
+            return UnsupportedDocument(f"{name} is {what}", hint=hint)
+    return _unsupported(name, "a file of an old Windows program (OLE2)")
+
+
+def _refuse_signatures(data: bytes, name: str) -> None:
     if data[4:8] == b"ftyp":
         raise _unsupported(name, "MP4 video or audio, or a HEIC image")
     for signature, kind in SIGNATURES:
         if data.startswith(signature) and (len(signature) > 3 or _has_controls(data)):
             raise _unsupported(name, kind)
-    return "pdf" if suffix(name) == ".pdf" and not _HTML_START.match(data[:1024].decode("latin-1")) else "text"
 
 
-def text_kind(text: str, name: str) -> TextKind:
-    """How to read a text."""
-    ending = suffix(name)
-    if ending in HTML or (ending not in MARKDOWN | CODE and _HTML_START.match(text[:4096])):
-        return "html"
-    if ending in MARKDOWN:
-        return "markdown"
-    if ending in TABLE:
-        return "table"
-    return "code" if ending in CODE else "paragraph"
-
-
-def suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+def _has_brackets(text: str) -> bool:
+    """As every JSON object and array has."""
+    shell = text[:64].lstrip()[:1] + text[-64:].rstrip()[-1:]
+    return shell in {"{}", "[]"}
 
 
 def _has_controls(data: bytes) -> bool:
@@ -94,5 +160,7 @@ def _has_controls(data: bytes) -> bool:
 
 def _unsupported(name: str, kind: str) -> UnsupportedDocument:
     return UnsupportedDocument(
-        f"{name} seems to be {kind}", hint="text, source code, Markdown, HTML and PDF can be read; exclude the rest"
+        f"{name} seems to be {kind}",
+        hint="text, source code, Markdown, HTML, PDF, office files, e-books, mails, CSV and JSON can be read; "
+        "exclude the rest",
     )

@@ -1,0 +1,84 @@
+"""E-mail messages (RFC 5322): subject, who wrote to whom and when, the body; attachments are only named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+from ragstone.errors import BrokenDocument, EncryptedDocument
+from ragstone.models import Document
+from ragstone.parsing import html
+from ragstone.parsing.decoding import decode
+from ragstone.parsing.writer import Writer
+
+MEDIA_TYPE = "message/rfc822"
+SHOWN = ("From", "To", "Cc", "Date")
+HEADERS = rb"from|to|cc|date|subject|message-id|received|return-path|mime-version|reply-to|delivered-to|dkim-signature"
+ENCRYPTED = {"multipart/encrypted", "application/pgp-encrypted"}
+
+_HEADER = re.compile(rb"^([!-9;-~]+):[ \t]", re.M)
+_KNOWN_HEADER = re.compile(rb"(?:%b)" % HEADERS, re.I)
+_PARAGRAPHS = re.compile(r"\n\s*\n")
+
+
+def is_mail(data: bytes) -> bool:
+    """Whether it begins with header lines, three of them such as only a mail has, one of them From."""
+    head = re.split(rb"\r?\n\r?\n", data[:65536].lstrip(), maxsplit=1)[0]
+    lines = head.splitlines()
+    names = [match[1].lower() for line in lines if (match := _HEADER.match(line))]
+    folded = sum(line[:1] in (b" ", b"\t") for line in lines)
+    known = {name for name in names if _KNOWN_HEADER.fullmatch(name)}
+    return len(names) + folded == len(lines) and b"from" in known and len(known) >= 3
+
+
+def parse(data: bytes, name: str) -> Document:
+    """The plain body, or else the HTML one. Raises EncryptedDocument, or BrokenDocument."""
+    try:
+        return _read(message_from_bytes(data.lstrip(), policy=policy.default), name)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # The email package lets out what its own code stumbles over.
+        raise BrokenDocument(f"{name} cannot be read as a mail: {type(error).__name__}: {error}") from error
+
+
+def _read(message: EmailMessage, name: str) -> Document:
+    if message.get_content_type() in ENCRYPTED or message.get_param("smime-type") == "enveloped-data":
+        raise EncryptedDocument(f"{name} is an encrypted mail", hint="save it from the mail program, decrypted")
+    headers = {header: _words(message[header]) for header in SHOWN if message[header]}
+    writer = Writer()
+    writer.block("paragraph", "\n".join(f"{header}: {value}" for header, value in headers.items()))
+    _write_body(writer, message, name)
+    attached = [_words(part.get_filename() or part.get_content_type()) for part in message.iter_attachments()]
+    writer.block("paragraph", f"Attachments (not read): {', '.join(attached)}" if attached else "")
+    return writer.document(
+        media_type=MEDIA_TYPE,
+        title=_words(message["Subject"] or ""),
+        metadata={header.lower(): value for header, value in _values(message, headers)},
+    )
+
+
+def _values(message: EmailMessage, headers: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Dates in ISO 8601, where they are dates."""
+    for header, value in headers.items():
+        moment = getattr(message[header], "datetime", None) if header == "Date" else None
+        yield header, moment.isoformat() if moment else value
+
+
+def _write_body(writer: Writer, message: EmailMessage, name: str) -> None:
+    for kind in ("plain", "html"):
+        part = message.get_body(preferencelist=(kind,))
+        payload = part.get_payload(decode=True) if part is not None else None
+        if part is None or not isinstance(payload, bytes) or not payload.strip():
+            continue
+        text = decode(payload, name, part.get_content_charset())
+        if kind == "html":
+            html.write_body(writer, text, name)
+        else:
+            for paragraph in _PARAGRAPHS.split(text):
+                writer.block("paragraph", paragraph.strip("\n").rstrip())
+        return
+
+
+def _words(value: object) -> str:
+    return " ".join(str(value).split())
