@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from ragstone.index.edge.client import EdgeIndex
 from ragstone.index.exact import ExactIndex
 from ragstone.indexing.pipeline import Indexer
 from ragstone.indexing.report import Progress, Report
-from ragstone.models import Collection, Generation, Scope
+from ragstone.models import Collection, Generation, Scope, Vectors
 from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import (
     EmbeddingSettings,
@@ -176,12 +176,18 @@ class Ragstone:
     ) -> Report:
         from ragstone.chunking.make import make_chunker
 
+        loop = asyncio.get_running_loop()
+
+        def embed(texts: Sequence[str]) -> Vectors:
+            """For a chunker, which runs in a thread."""
+            return asyncio.run_coroutine_threadsafe(self.embedder.embed(texts, "live"), loop).result()
+
         indexer = Indexer(
             catalog=self.catalog,
             collection=collection,
             generation=generation,
             embedder=self.embedder,
-            chunker=make_chunker(self.settings.chunking, self.embedder.count, self.embedder.max_tokens),
+            chunker=make_chunker(self.settings.chunking, self.embedder.count, self.embedder.max_tokens, embed),
             max_bytes=self.settings.parsing.max_bytes,
         )
         report = await indexer.sync(source, progress, allow_empty=allow_empty)

@@ -149,6 +149,21 @@ class ChunkerContract:
         for before, after in pairwise(chunks):
             assert ADDITIVE[counter](document.text[after.start : before.end]) <= overlap * limit
 
+    @settings(PROPERTY, max_examples=40)
+    @given(st.integers(30, 90), st.sampled_from([0.15, 0.3, 0.49]), st.booleans())
+    def test_an_overlap_that_there_is_room_for_is_there(self, limit: int, overlap: float, prefix: bool) -> None:
+        document = parse(" ".join(f"W{n} w{n}." for n in range(400)).encode(), "a.txt")
+        chunks = self.make(words, limit, overlap, prefix).chunk(document)
+        assert len(chunks) > 3
+        for before, after in pairwise(chunks):
+            assert words(document.text[after.start : before.end]) >= min(overlap * limit, words(before.text)) - 3
+
+    @settings(PROPERTY, max_examples=40)
+    @given(DOCUMENTS, LIMITS, st.sampled_from(sorted(ADDITIVE)))
+    def test_without_an_overlap_nothing_comes_twice(self, document: Document, limit: int, counter: str) -> None:
+        chunks = self.make(ADDITIVE[counter], limit, 0.0, True).chunk(document)
+        assert all(before.end <= after.start for before, after in pairwise(chunks))
+
     @settings(PROPERTY, max_examples=60)
     @given(DOCUMENTS, st.sampled_from(sorted(COUNTERS)), st.integers(1, 8), OVERLAPS)
     def test_an_absurd_limit_still_ends_and_covers_the_text(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
-from ragstone.models import Chunk, Document
+from ragstone.models import Chunk, Document, Vectors
+
+Embed: TypeAlias = Callable[[Sequence[str]], Vectors]
+"""Unit-length vectors of texts that are within the model's limit, one row a text; it blocks until they are there."""
 
 
 class Chunker(Protocol):
@@ -15,4 +19,6 @@ class Chunker(Protocol):
     gives the same chunks.
     """
 
-    def chunk(self, document: Document) -> list[Chunk]: ...
+    def chunk(self, document: Document) -> list[Chunk]:
+        """Takes CPU time, and may wait for an embedder: call it in a worker thread."""
+        ...

@@ -46,6 +46,17 @@ def fitted(draft: Draft, blocks: Sequence[Piece]) -> Iterator[Piece]:
         headings = headings + draft.words.size(block.first, block.last) if block.kind == "heading" else 0
 
 
+def blocks(draft: Draft) -> list[Piece]:
+    """The whole document in blocks, those cut that are larger than a chunk."""
+    return [piece for section in by_section(draft) for piece in fitted(draft, section)]
+
+
+def sentences(draft: Draft) -> list[Piece]:
+    """The whole document in sentences and list items; headings, tables and code are whole where they fit."""
+    fine = ([part for block in section for part in _sentences(draft, block)] for section in by_section(draft))
+    return [piece for section in fine for piece in fitted(draft, section)]
+
+
 def repeatable(draft: Draft, piece: Piece) -> list[int]:
     """The words from which the end of a piece may be repeated. Code is repeated whole, a heading never."""
     if piece.kind == "heading" or (piece.kind == "code" and not piece.whole):
@@ -63,6 +74,13 @@ def _blocks(draft: Draft) -> Iterator[Piece]:
         block = bisect_right(starts, first) - 1
         kind: BlockKind = document.blocks[block].kind if block >= 0 and first < ends[block] else "paragraph"
         yield Piece(kind=kind, section=draft.section(first).ordinal, first=first, last=last)
+
+
+def _sentences(draft: Draft, block: Piece) -> list[Piece]:
+    parts = [block]
+    for cut in CUTS[block.kind] if block.kind in ("paragraph", "list") else ():
+        parts = [part for whole in parts for part in _parts(whole, _part_starts(draft, whole, cut))]
+    return parts
 
 
 def _cut(draft: Draft, piece: Piece, cuts: Sequence[Cut], limit: int, room: int) -> Iterator[Piece]:
