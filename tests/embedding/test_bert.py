@@ -8,7 +8,7 @@ import pytest
 
 from embedding.reference import Bert
 from ragstone.embedding import bert
-from ragstone.embedding.encoder import Encoder, build, load_tokenizer, open_session
+from ragstone.embedding.encoder import BertEncoder, build, load_tokenizer, open_session
 from ragstone.embedding.model_list import LocalModel, Pooling
 from ragstone.embedding.precision import Precision
 from ragstone.errors import ModelError
@@ -31,7 +31,7 @@ TEXTS = (
 
 
 def vectors(graph: bytes, folder: Path) -> Vectors:
-    encoder, tokenizer = Encoder(open_session(graph)), load_tokenizer(folder)
+    encoder, tokenizer = BertEncoder(open_session(graph)), load_tokenizer(folder)
     return np.stack([encoder(tokenizer.encode(text).ids) for text in TEXTS])
 
 

@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 from contracts.embedder import EmbedderContract
 from ragstone.embedding import fingerprint
 from ragstone.embedding.base import Lane
-from ragstone.embedding.files import folder_of
+from ragstone.embedding.files import folder_of, pins_of
 from ragstone.embedding.local import LocalEmbedder
-from ragstone.embedding.model_list import LocalModel
-from ragstone.errors import FingerprintMismatch, ModelCorrupt, ModelMissing, ProviderError, SettingsError
+from ragstone.embedding.model_list import LocalModel, Package
+from ragstone.errors import FingerprintMismatch, ModelCorrupt, ModelMissing, SettingsError, TextsRefused
 
 
 class TestLocalEmbedder(EmbedderContract):
@@ -44,22 +44,23 @@ async def test_vectors_are_the_same_to_the_bit_in_any_order(
 @pytest.fixture
 def copied(model: LocalModel, folder: Path, tmp_path: Path) -> Path:
     """A cache folder of its own, with the model in it."""
-    target = folder_of(model.package, tmp_path)
+    target = folder_of(model.files_from, tmp_path)
     target.mkdir()
-    for path in model.package.files:
+    for path in pins_of(model.files_from, tmp_path):
         (target / path).symlink_to(folder / path)
     return tmp_path
 
 
 def with_other_weights(model: LocalModel, cache_dir: Path) -> LocalModel:
     """The model under the same name, with one matrix of its weights changed in the cache folder."""
-    path = folder_of(model.package, cache_dir) / "model.safetensors"
+    path = folder_of(model.files_from, cache_dir) / "model.safetensors"
     weights = load_file(path)
     weights["encoder.layer.5.output.dense.weight"] = weights["encoder.layer.5.output.dense.weight"][:, ::-1].copy()
     path.unlink()
     save_file(weights, path)
-    pins = {**model.package.files, path.name: sha256(path.read_bytes()).hexdigest()}
-    return replace(model, package=replace(model.package, files=pins))
+    pins = {**pins_of(model.files_from, cache_dir), path.name: sha256(path.read_bytes()).hexdigest()}
+    assert isinstance(model.files_from, Package)
+    return replace(model, files_from=replace(model.files_from, files=pins))
 
 
 def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_it_is_made_without_loading_anything() -> None:
 async def test_a_built_graph_is_kept_and_a_broken_one_built_again(model: LocalModel, copied: Path) -> None:
     first = LocalEmbedder.open(model.name, copied, "int8", threads=1)
     vectors = await first.embed(["stone"], "live")
-    (graph,) = folder_of(model.package, copied).glob("graph-int8-*.onnx")
+    (graph,) = folder_of(model.files_from, copied).glob("graph-int8-*.onnx")
     made = graph.stat().st_mtime_ns
     again = LocalEmbedder.open(model.name, copied, "int8", threads=1)
     np.testing.assert_array_equal(await again.embed(["stone"], "live"), vectors)
@@ -172,15 +173,8 @@ async def test_cancelled_work_is_dropped(local: LocalEmbedder) -> None:
         assert len(await local.embed(["next"], "live")) == 1
 
 
-async def test_a_refused_text_drops_the_others(local: LocalEmbedder) -> None:
-    with pytest.raises(ProviderError):
-        await local.embed(["water " * 300, *["a passage about rivers and stones " * 20] * 2000], "live")
-    async with asyncio.timeout(20):
-        assert len(await local.embed(["next"], "live")) == 1
-
-
-async def test_it_may_be_warmed_before_the_first_question(folder: Path, model: LocalModel) -> None:
-    embedder = LocalEmbedder.open(model.name, folder.parent)
-    embedder.warm()
-    assert len(await embedder.embed(["stone"], "query")) == 1
-    await embedder.aclose()
+async def test_a_refused_text_costs_the_others_nothing(local: LocalEmbedder) -> None:
+    with pytest.raises(TextsRefused, match="1 of 3 texts") as told:
+        await local.embed(["river", "water " * 300, "stone"], "live")
+    assert "water water" in told.value.refused[1]
+    np.testing.assert_array_equal(told.value.vectors[[0, 2]], await local.embed(["river", "stone"], "live"))

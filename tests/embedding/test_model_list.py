@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ragstone.embedding.choosing import origin_of
 from ragstone.embedding.model_list import (
+    Hub,
     LocalModel,
+    Package,
     local_model,
     local_models,
     ranges_of,
@@ -23,8 +26,16 @@ def test_a_local_entry_is_complete(listed: LocalModel) -> None:
     assert local_model(listed.name.upper()) == listed
     assert listed.dimensions > 0
     assert listed.max_tokens > 0
-    assert {"config.json", "tokenizer.json", "model.safetensors"} <= listed.package.files.keys()
-    assert all(len(bytes.fromhex(pin)) == 32 for pin in listed.package.files.values())
+    assert listed.licence
+    pins = listed.files_from.files if isinstance(listed.files_from, Package | Hub) else {}
+    assert any(path.endswith((".safetensors", ".onnx")) for path in pins)
+    assert all(len(bytes.fromhex(pin)) == 32 for pin in pins.values())
+
+
+@pytest.mark.parametrize("listed", local_models(), ids=lambda listed: listed.name)
+def test_a_model_of_a_hub_is_pinned_to_a_commit(listed: LocalModel) -> None:
+    if isinstance(listed.files_from, Hub):
+        assert len(bytes.fromhex(listed.files_from.revision)) == 20
 
 
 def test_the_entry_says_what_the_files_say(model: LocalModel, folder: Path) -> None:
@@ -48,5 +59,6 @@ def test_names_are_unique() -> None:
 
 
 def test_an_unknown_local_name_is_refused() -> None:
+    assert local_model("none such") is None
     with pytest.raises(SettingsError, match="none such"):
-        local_model("none such")
+        origin_of("none such")

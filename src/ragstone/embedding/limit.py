@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from ragstone.embedding.base import Lane
-from ragstone.errors import ProviderError
+from ragstone.errors import ProviderError, TextsRefused
+from ragstone.models import Vectors
 from ragstone.tokens import TokenCounter
+
+Outcome: TypeAlias = npt.NDArray[np.float32] | ProviderError
+"""What became of one text: its vector, or why there is none."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,3 +49,18 @@ def well_formed(text: str) -> str:
             hint="such a text was decoded wrongly where it came from",
         ) from None
     return text
+
+
+def gathered(outcomes: Sequence[Outcome], dimensions: int) -> Vectors:
+    """The vectors as a matrix. Raises TextsRefused when there are texts without one."""
+    refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, ProviderError)}
+    vectors = np.full((len(outcomes), dimensions), np.nan, np.float32)
+    for place, outcome in enumerate(outcomes):
+        if not isinstance(outcome, ProviderError):
+            vectors[place] = outcome
+    if refused:
+        first = next(iter(refused.values()))
+        message = str(first) if len(outcomes) == 1 else f"{len(refused)} of {len(outcomes)} texts: {first}"
+        reasons = {place: str(error) for place, error in refused.items()}
+        raise TextsRefused(message, hint=first.hint, refused=reasons, vectors=vectors)
+    return vectors

@@ -9,27 +9,27 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from ragstone.embedding import fingerprint
-from ragstone.embedding.base import Lane
-from ragstone.embedding.encoder import GRAPH_VERSION, load_encoder, load_tokenizer
-from ragstone.embedding.files import cache_folder, locate
-from ragstone.embedding.limit import fit, well_formed
-from ragstone.embedding.model_list import LocalModel, local_model, ranges_of
+from ragstone.embedding.base import Lane, Usage
+from ragstone.embedding.choosing import choose
+from ragstone.embedding.encoder import GRAPH_VERSION, Encoder, load_encoder, load_tokenizer
+from ragstone.embedding.files import cache_folder, locate, pins_of, scratch_of
+from ragstone.embedding.limit import Outcome, fit, gathered, well_formed
+from ragstone.embedding.model_list import Hub, LocalModel, Origin, Package, ranges_of
 from ragstone.embedding.precision import Precision, best_precision
+from ragstone.errors import ModelCorrupt, ProviderError
 from ragstone.models import Fingerprint, Vectors
 
 T = TypeVar("T")
 
 
 class LocalEmbedder:
-    """A model of models.toml. Made at no cost: files are located and loaded when they are first needed.
+    """A model that runs here. Made at no cost: files are located and loaded when they are first needed.
 
     Documents have a thread for each core, at the lowest priority; queries have one of their own at the normal one,
     so that bulk work in the same process does not hold a query up. Methods other than `embed` and `aclose` may be
@@ -39,9 +39,10 @@ class LocalEmbedder:
     def __init__(self, *, model: LocalModel, cache_dir: Path, precision: Precision, threads: int) -> None:
         self._model = model
         self._cache_dir = cache_dir
+        self._usage = Usage()
         self.precision = precision
         self._tokenizer = _Lazy(lambda: load_tokenizer(self._folder()))
-        self._encoder = _Lazy(lambda: load_encoder(model, self._folder(), precision, self.fingerprint.digest[:16]))
+        self._encoder = _Lazy(self._load)
         documents = ThreadPoolExecutor(threads, "embed-document", initializer=_give_way)
         self._lanes: dict[Lane, ThreadPoolExecutor] = {
             "query": ThreadPoolExecutor(1, "embed-query"),
@@ -56,25 +57,43 @@ class LocalEmbedder:
         cache_dir: Path | None = None,
         precision: Precision | Literal["auto"] = "auto",
         threads: int = 0,
+        *,
+        revision: str = "",
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
     ) -> LocalEmbedder:
-        """The model of that name. 0 threads is one a core. Raises SettingsError for a name not in the list."""
+        """The model of that name, of the hub id at the revision, or in the folder. 0 threads is one a core.
+
+        Raises SettingsError for a name of none of these, and ModelError when the files of a model that is not listed
+        are not there or not understood.
+        """
+        cache = cache_folder(cache_dir)
+        model = choose(name, revision, cache, query_prefix=query_prefix, document_prefix=document_prefix)
+        best = best_precision() if model.ranges else "fp32"
         return cls(
-            model=local_model(name),
-            cache_dir=cache_folder(cache_dir),
-            precision=best_precision() if precision == "auto" else precision,
+            model=model,
+            cache_dir=cache,
+            precision=best if precision == "auto" else precision,
             threads=threads or _cores(),
         )
 
+    @property
+    def price(self) -> float:
+        return 0.0
+
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """From the pinned hashes: `locate` sees to it that no other files are loaded."""
-        model, files = self._model, self._model.package.files
+        """With the hashes of the files; no others are loaded. Raises ModelError where they are not known yet."""
+        model = self._model
         return fingerprint.make(
             {
                 "provider": "local",
-                "model": model.name,
-                "revision": f"{model.package.name} {model.package.version}",
-                "files": dict(files),
+                **_identity(model.files_from, model.name),
+                "files": dict(pins_of(model.files_from, self._cache_dir)),
                 "dimensions": model.dimensions,
                 "pooling": model.pooling,
                 "normalised": True,
@@ -96,39 +115,60 @@ class LocalEmbedder:
     def count(self, text: str) -> int:
         return len(self._tokenizer.get().encode(well_formed(text), add_special_tokens=False).ids)
 
-    def warm(self) -> None:
-        """Begin to load the model in the background. What goes wrong is told by the first `embed`."""
-        self._lanes["query"].submit(self._encoder.get)
-
     async def embed(self, texts: Sequence[str], lane: Lane) -> Vectors:
-        """As the contract says. A longer question is cut with a warning, a longer document text is an error.
+        """As the contract says. A longer question is cut with a warning, a longer document text is refused.
 
         Raises ModelMissing or ModelCorrupt when the model's files are not there to be loaded.
         """
         loop = asyncio.get_running_loop()
         runs = [loop.run_in_executor(self._lanes[lane], self._embed, text, lane) for text in texts]
         try:
-            rows = await asyncio.gather(*runs)
+            outcomes = await asyncio.gather(*runs)
         except BaseException:
             for run in runs:
                 run.cancel()
             raise
-        return np.stack(rows) if rows else np.empty((0, self._model.dimensions), np.float32)
+        self._usage = replace(
+            self._usage, texts=self._usage.texts + len(outcomes), requests=self._usage.requests + bool(outcomes)
+        )
+        return gathered(outcomes, self._model.dimensions)
 
     async def aclose(self) -> None:
         """Drop what has not begun, and wait for what has."""
         for lane in self._lanes.values():
             await asyncio.to_thread(lane.shutdown, cancel_futures=True)
 
-    def _embed(self, text: str, lane: Lane) -> npt.NDArray[np.float32]:
+    def _embed(self, text: str, lane: Lane) -> Outcome:
         prefix, tokenizer = self._model.prefix(lane), self._tokenizer.get()
-        ids = tokenizer.encode(prefix + well_formed(text)).ids
-        if len(ids) > self._model.max_tokens:
-            ids = tokenizer.encode(prefix + fit(text, lane, self.max_tokens, self.count)).ids
+        try:
+            ids = tokenizer.encode(prefix + well_formed(text)).ids
+            if len(ids) > self._model.max_tokens:
+                ids = tokenizer.encode(prefix + fit(text, lane, self.max_tokens, self.count)).ids
+        except ProviderError as error:
+            return error
         return self._encoder.get()(ids)
 
+    def _load(self) -> Encoder:
+        current, scratch = self.fingerprint, scratch_of(self._model.files_from, self._cache_dir)
+        return load_encoder(
+            self._model, current.spec["files"], self._folder(), scratch, self.precision, current.digest[:16]
+        )
+
     def _folder(self) -> Path:
-        return locate(self._model.package, self._cache_dir)
+        origin = self._model.files_from
+        folder = locate(origin, self._cache_dir)
+        if pins_of(origin, self._cache_dir) != self.fingerprint.spec["files"]:
+            raise ModelCorrupt(f"the files in {folder} have changed since this process began", hint="start it again")
+        return folder
+
+
+def _identity(origin: Origin, name: str) -> dict[str, str]:
+    """What a model is called. A folder has no name that lasts: its hashes tell it."""
+    if isinstance(origin, Package):
+        return {"model": name, "revision": f"{origin.name} {origin.version}"}
+    if isinstance(origin, Hub):
+        return {"model": origin.id, "revision": origin.revision}
+    return {"model": "a folder", "revision": ""}
 
 
 class _Lazy(Generic[T]):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from ragstone.embedding.base import Lane
-from ragstone.errors import SettingsError
 
 Pooling = Literal["mean", "cls"]
 
@@ -30,6 +30,28 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Files that a model hub serves under an id."""
+
+    model: str
+    id: str  # owner/name
+    revision: str  # a commit; a tag or branch may move, but what was pulled stays
+    files: Mapping[str, str] = field(default_factory=dict)  # path → SHA-256, of those that are known beforehand
+    megabytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Files that somebody put somewhere."""
+
+    model: str  # the path as text
+    path: Path
+
+
+Origin: TypeAlias = Package | Hub | Folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalModel:
     """A model that runs in this process."""
 
@@ -39,9 +61,8 @@ class LocalModel:
     pooling: Pooling
     query_prefix: str
     document_prefix: str
-    licence: str  # SPDX
-    origin: str  # who trained it: owner/name
-    package: Package
+    licence: str  # SPDX; empty where it is not known
+    files_from: Origin
     ranges: str | None = None  # the file in ranges/ that a calibration run left
 
     def prefix(self, lane: Lane) -> str:
@@ -55,6 +76,7 @@ class RemoteModel:
     name: str
     dimensions: int
     max_tokens: int
+    price: float  # US dollars for a million tokens
 
 
 @cache
@@ -67,13 +89,9 @@ def remote_models() -> tuple[RemoteModel, ...]:
     return tuple(RemoteModel(**entry) for entry in _read()["remote"])
 
 
-def local_model(name: str) -> LocalModel:
-    """The local model of that name, in any letter case. Raises SettingsError."""
-    for model in local_models():
-        if model.name.lower() == name.lower():
-            return model
-    known = ", ".join(model.name for model in local_models())
-    raise SettingsError(f"no local embedding model is called {name}", hint=f"known: {known}")
+def local_model(name: str) -> LocalModel | None:
+    """The local model of that name, in any letter case, if it is listed."""
+    return next((model for model in local_models() if model.name.lower() == name.lower()), None)
 
 
 def remote_model(name: str) -> RemoteModel | None:
@@ -87,8 +105,10 @@ def ranges_of(model: LocalModel) -> bytes:
 
 
 def _local(entry: Mapping[str, Any]) -> LocalModel:
-    package = Package(model=entry["name"], **entry["package"])
-    return LocalModel(**{**entry, "package": package})
+    fields = {name: value for name, value in entry.items() if name not in {"package", "hub"}}
+    name = entry["name"]
+    files_from = Package(model=name, **entry["package"]) if "package" in entry else Hub(model=name, **entry["hub"])
+    return LocalModel(**fields, files_from=files_from)
 
 
 @cache
