@@ -1,4 +1,4 @@
-"""The measures against cases worked out by hand, and against a second implementation that counts characters one by one."""
+"""The measures against cases worked out by hand, and a second implementation that counts characters one by one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_bound_is_what_counting_characters_gives(chunks: list[Range], refere
 
 
 @given(st.lists(RANGES, min_size=1, max_size=8), st.lists(RANGES, min_size=1, max_size=5))
-def test_no_retrieval_without_repeats_is_more_precise_than_the_bound_unless_it_misses_something(
+def test_what_holds_all_that_is_marked_is_no_more_precise_than_the_bound(
     chunks: list[Range], references: list[Range]
 ) -> None:
     places = set(counted(chunks))

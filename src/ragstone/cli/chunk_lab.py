@@ -150,11 +150,14 @@ def _print(report: Report) -> None:
     typer.echo(f"{report.dataset}: {asked} questions on {', '.join(report.questions)}; {report.search}, {report.model}")
     for size in report.left_out:
         typer.secho(f"size {size} is left out: it is over the model's limit", fg="yellow")
-    table = Table("strategy", box=SIMPLE_HEAD)
-    for name in ("size", "overlap", "chunks", "retrieved", *headings(report.budget).values()):
-        table.add_column(name, justify="right")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("strategy", no_wrap=True)
+    for name in ("size", "over-\nlap", "chunks", "tokens\nfound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in headings(report.budget).values():
+        table.add_column(name.replace(" ", "\n", 1), justify="right")
     for result in report.results:
-        figures = [f"{figure.mean:.3f} ± {figure.std:.3f}" for figure in result.figures.values()]
         way = [result.strategy, str(result.max_tokens), f"{result.overlap:g}"]
+        figures = [f"{figure.mean:.3f} ±{figure.std:.3f}" for figure in result.figures.values()]
         table.add_row(*way, str(result.chunks), f"{result.shown_tokens:.0f}", *figures)
     Console().print(table)

@@ -11,7 +11,7 @@ from itertools import groupby
 from ragstone.evaluation.chunk_lab import Result
 
 WIDTH, HEIGHT = 900, 520
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 60
+LEFT, RIGHT, TOP, BOTTOM = 70, 30, 20, 60
 SMALLEST, LARGEST = 4.5, 9.0  # half the width of a mark, by the size of its chunks
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
