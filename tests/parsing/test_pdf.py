@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from fpdf import FPDF
+from PIL import Image
 
 from ragstone.errors import BrokenDocument, EmptyDocument, EncryptedDocument
 from ragstone.models import Document
 from ragstone.parsing.parse import parse
 
 MANUAL = Path(__file__).parents[2] / "examples" / "handbook" / "docs" / "field-work.pdf"
+
+
+def picture() -> BytesIO:
+    made = BytesIO()
+    Image.new("L", (40, 40), 90).save(made, "PNG")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,7 @@ def test_lines_stay_and_paragraphs_stand_apart() -> None:
 
 def test_divided_words_are_mended() -> None:
     text = parse(pdf(page("This is a diffi-\ncult word, and\nsomething else. A well-\nKnown name")), "a.pdf").text
-    assert "difficult word" in text
+    assert "This is a difficult\nword, and\nsomething else. A well-Known" in text
     assert "diffi-" not in text
 
 
@@ -108,13 +116,25 @@ def test_a_pdf_that_opens_without_a_password_is_read() -> None:
     assert parse(pdf(write), "a.pdf").text == "Open to all"
 
 
-def test_a_scan_has_no_text() -> None:
+def test_a_scan_is_told_from_a_page_without_anything() -> None:
     def write(made: FPDF) -> None:
         made.add_page()
-        made.rect(20, 20, 50, 50, style="F")
+        made.image(picture(), x=20, y=20, w=100)
 
-    with pytest.raises(EmptyDocument, match="scan"):
+    with pytest.raises(EmptyDocument, match=r"a\.pdf seems to be scanned") as raised:
         parse(pdf(write), "a.pdf")
+    assert "OCR" in raised.value.hint
+    with pytest.raises(EmptyDocument, match="no text on its pages"):
+        parse(pdf(lambda made: made.add_page()), "a.pdf")
+
+
+def test_scanned_pages_among_others_are_named() -> None:
+    def write(made: FPDF) -> None:
+        page("Words")(made)
+        made.add_page()
+        made.image(picture(), x=20, y=20, w=100)
+
+    assert parse(pdf(write), "a.pdf").metadata == {"scanned_pages": [2]}
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n%%EOF", MANUAL.read_bytes()[:900]])

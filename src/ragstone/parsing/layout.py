@@ -1,58 +1,27 @@
-"""The lines of pages → one text with paragraphs, headings and page starts."""
+"""The fragments of all pages → one text with its blocks, headings and page starts."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import median
-from typing import TypeAlias
 
 from ragstone.models import Block, BlockKind
+from ragstone.parsing.bookmarks import Bookmark, Place, places
+from ragstone.parsing.columns import regions
+from ragstone.parsing.fragments import HYPHEN, Fragment, Fragments, Page, body_size
+from ragstone.parsing.hyphens import Hyphens
+from ragstone.parsing.lines import Line, lines
 from ragstone.parsing.outline import Heading
-
-WIDE_GAP = 1.4
-"""A gap of this many usual line distances separates paragraphs."""
-
-EDGE = 2
-"""How many lines at the top and at the bottom of a page may be running headers and footers."""
-
-_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
-_NOT_WORD = re.compile(r"\W+")
-_LABEL = re.compile(r"\s*(?:(?:chapter|section|part)\s+)?(?:\d+|[ivxlc]+)(?:\.\d+)*[.:)]?\s+", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A line's words, where on the page its first character stands (y grows upwards), and its type size in points.
-
-    `last_y` is the height of its last character: a line with a divided word in it ends lower than it began.
-    """
-
-    text: str
-    x: float
-    y: float
-    last_y: float
-    size: float
-
-
-Page: TypeAlias = tuple[Line, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bookmark:
-    """An entry of the outline; `page` counts from 0, `level` from 1."""
-
-    level: int
-    title: str
-    page: int
+from ragstone.parsing.paragraphs import Paragraph, paragraphs
+from ragstone.parsing.running import without_running
+from ragstone.parsing.titles import levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A text and its structure; `title` is the largest line of the first page, if one stands out."""
+    """A text and its structure; `title` is the largest paragraph of the first page, if one stands out."""
 
     title: str
     text: str
@@ -63,141 +32,141 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
-    """A line in the text: `text[start:end]`. `opens` says that a paragraph begins with it."""
+    """A paragraph in the text: `text[start:end]`, after `before`."""
 
+    kind: BlockKind
     text: str
-    page: int
-    opens: bool
+    before: str
     start: int
-    end: int
+    page: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
 
 
 def layout(pages: Sequence[Page], bookmarks: Sequence[Bookmark]) -> Layout:
-    """Lines stay lines; paragraphs stand apart by a blank line."""
-    body = _without_running_lines(pages)
-    lines, page_starts = _write(body)
-    headings = _headings(lines, page_starts, bookmarks)
-    at = {line.start: line.text for line in lines}
-    titles = {heading.start for heading in headings if _is_title(at.get(heading.start, ""), heading.title)}
+    """Lines stay lines; paragraphs stand apart by a blank line; a row of a table is one line."""
+    read = _lines(_with_code_apart(pages))
+    placed = places(read, bookmarks)
+    found = paragraphs(read, {at for place in placed for at in (place.first, place.last)})
+    number = {first: at for at, first in enumerate(accumulate((len(p.lines) for p in found), initial=0))}
+    outlined = {number[p.first]: p.bookmark.level for p in placed if p.last > p.first}
+    others = levels(found, outlined)
+    written = _write(found, {*outlined, *others})
     return Layout(
-        title=_largest(body[0]),
-        text=_text(lines),
-        blocks=tuple(_blocks(lines, titles)),
-        headings=tuple(headings),
-        page_starts=page_starts,
+        title=_title(found),
+        text="".join(paragraph.before + paragraph.text for paragraph in written),
+        blocks=tuple(_blocks(written)),
+        headings=tuple(_headings(found, written, {number[p.first]: p for p in placed}, others)),
+        page_starts=_page_starts(written, len(pages)),
     )
 
 
-def _without_running_lines(pages: Sequence[Page]) -> list[Page]:
-    """What stands at the edge of at least half of the pages, page numbers apart, is no text of theirs."""
-    edges = [_edge_lines(page) for page in pages]
-    seen = Counter(text for edge in edges for text in {_unnumbered(line) for line in edge})
-    running = {text for text, pages_with_it in seen.items() if pages_with_it >= max(3, len(pages) / 2)}
-    if len(pages) > 1:
-        running.add("#")
+def _with_code_apart(pages: Sequence[Page]) -> Sequence[Page]:
+    """A fixed pitch tells code from text only where it is the exception."""
+    fragments = [fragment for page in pages for fragment in page.fragments]
+    fixed = sum(len(fragment.text) for fragment in fragments if fragment.mono)
+    if 2 * fixed <= sum(len(fragment.text) for fragment in fragments):
+        return pages
+    return [replace(page, fragments=tuple(replace(f, mono=False) for f in page.fragments)) for page in pages]
+
+
+def _lines(pages: Sequence[Page]) -> list[Line]:
+    """What is read, in reading order, divided words made whole."""
+    hyphens = Hyphens(fragment for page in pages for fragment in page.fragments)
+    bodies = without_running([page.fragments for page in pages], body_size(pages))
+    found: list[Line] = []
+    for number, (page, body) in enumerate(zip(pages, bodies, strict=True)):
+        for region, fragments in enumerate(_regions(page, body)):
+            found += lines(fragments, number, region, hyphens)
+    return _mended(found, hyphens)
+
+
+def _regions(page: Page, body: Fragments) -> list[Sequence[Fragment]]:
+    return [*regions(body), *([page.aside] if page.aside else [])]
+
+
+def _mended(read: Sequence[Line], hyphens: Hyphens) -> list[Line]:
+    found = [replace(line, text=line.text) for line in read]
+    for at, (above, below) in enumerate(pairwise(read)):
+        above = found[at]
+        if above.row is None and below.row is None and not above.mono and not below.mono:
+            upper, lower = hyphens.mend(above.text, below.text)
+            found[at], found[at + 1] = replace(above, text=upper), replace(below, text=lower)
     return [
-        tuple(line for line in page if line not in edge or _unnumbered(line) not in running)
-        for page, edge in zip(pages, edges, strict=True)
+        replace(line, text=line.text.replace(HYPHEN, "-")) if HYPHEN in line.text else line
+        for line in found
+        if line.text
     ]
 
 
-def _edge_lines(page: Page) -> set[Line]:
-    """The lines that may be headers and footers: none on a page that holds little else."""
-    by_height = sorted(page, key=lambda line: line.y)
-    return {*by_height[:EDGE], *by_height[-EDGE:]} if len(page) > 2 * EDGE else set()
+def _write(found: Sequence[Paragraph], headings: set[int]) -> list[_Written]:
+    """Items of a list stand below each other, all else a blank line apart."""
+    written: list[_Written] = []
+    for at, paragraph in enumerate(found):
+        kind: BlockKind = "heading" if at in headings else paragraph.kind
+        before = ""
+        if written:
+            before = "\n" if kind == written[-1].kind == "list" else "\n\n"
+        written.append(
+            _Written(
+                kind=kind,
+                text=_code(paragraph.lines) if kind == "code" else "\n".join(line.text for line in paragraph.lines),
+                before=before,
+                start=(written[-1].end if written else 0) + len(before),
+                page=paragraph.lines[0].page,
+            )
+        )
+    return written
 
 
-def _unnumbered(line: Line) -> str:
-    return _NUMBER.sub("#", line.text.casefold())
+def _code(code: Sequence[Line]) -> str:
+    """Indented as on the page; blank lines where there are gaps."""
+    margin = min(line.x0 for line in code)
+    width = median((line.x1 - line.x0) / len(line.text) for line in code) or 1.0
+    steps = [above.y - below.y for above, below in pairwise(code)]
+    usual = min((step for step in steps if step > 0), default=0.0)
+    gaps = ["", *("\n\n" if usual and step > 1.7 * usual else "\n" for step in steps)]
+    indents = (min(max(round((line.x0 - margin) / width), 0), 80) for line in code)
+    return "".join(gap + " " * by + line.text for gap, by, line in zip(gaps, indents, code, strict=True))
 
 
-def _write(pages: Sequence[Page]) -> tuple[list[_Written], tuple[int, ...]]:
-    lines: list[_Written] = []
-    page_starts: list[int] = []
-    for number, page in enumerate(pages):
-        at = lines[-1].end + 2 if lines else 0
-        page_starts.append(at)
-        for line, opens in _paragraphed(page):
-            start = lines[-1].end + (2 if opens else 1) if lines else 0
-            end = start + len(line.text)
-            lines.append(_Written(text=line.text, page=number, opens=opens, start=start, end=end))
-    length = lines[-1].end if lines else 0
-    return lines, tuple(min(start, length) for start in page_starts)
-
-
-def _text(lines: Sequence[_Written]) -> str:
-    """The text that the lines' offsets are meant for."""
-    return "".join(("\n\n" if line.opens else "\n") + line.text for line in lines).lstrip("\n")
-
-
-def _paragraphed(page: Page) -> Iterator[tuple[Line, bool]]:
-    """Lines with whether a paragraph begins there; pieces of one line joined."""
-    gaps = [above.last_y - below.y for above, below in pairwise(page) if above.last_y > below.y]
-    usual = median(gaps) if gaps else 0.0
-    before: Line | None = None
-    opens = True
-    for line in page:
-        if before is None:
-            before = line
-        elif _same_line(before, line):
-            before = replace(before, text=f"{before.text} {line.text}", last_y=line.last_y)
+def _blocks(written: Sequence[_Written]) -> Iterator[Block]:
+    """A list's items are one block."""
+    groups: list[list[_Written]] = []
+    for paragraph in written:
+        if paragraph.before == "\n":
+            groups[-1].append(paragraph)
         else:
-            yield before, opens
-            before, opens = line, _opens_paragraph(before, line, usual)
-    if before is not None:
-        yield before, opens
+            groups.append([paragraph])
+    return (Block(kind=group[0].kind, start=group[0].start, end=group[-1].end) for group in groups)
 
 
-def _same_line(left: Line, right: Line) -> bool:
-    return abs(left.last_y - right.y) < 0.5 * left.size and right.x > left.x
+def _headings(
+    found: Sequence[Paragraph], written: Sequence[_Written], placed: Mapping[int, Place], others: Mapping[int, int]
+) -> Iterator[Heading]:
+    for at in sorted({*placed, *others}):
+        if at in placed:
+            mark = placed[at].bookmark
+            yield Heading(level=mark.level, title=mark.title, start=written[at].start)
+        else:
+            yield Heading(level=others[at], title=found[at].text, start=written[at].start)
 
 
-def _opens_paragraph(above: Line, line: Line, usual: float) -> bool:
-    gap = above.last_y - line.y
-    other_size = abs(above.size - line.size) > 0.08 * above.size
-    indented = 0.7 * line.size < line.x - above.x < 4 * line.size
-    return other_size or gap > WIDE_GAP * usual or (gap > 0 and indented)
+def _page_starts(written: Sequence[_Written], pages: int) -> tuple[int, ...]:
+    """Where each page's first paragraph is; a page without text begins where the next one does."""
+    starts = [written[-1].end if written else 0] * pages
+    for paragraph in reversed(written):
+        starts[paragraph.page] = paragraph.start
+    for page in reversed(range(pages - 1)):
+        starts[page] = min(starts[page], starts[page + 1])
+    return tuple(starts)
 
 
-def _headings(lines: Sequence[_Written], page_starts: Sequence[int], bookmarks: Sequence[Bookmark]) -> list[Heading]:
-    """A bookmark's section begins at the line with its words, or else with its page."""
-    by_page: dict[int, list[_Written]] = {}
-    for line in lines:
-        by_page.setdefault(line.page, []).append(line)
-    found: dict[int, Heading] = {}
-    for mark in bookmarks:
-        places = (line.start for line in by_page.get(mark.page, ()) if _is_title(line.text, mark.title))
-        start = next((place for place in places if place not in found), page_starts[mark.page])
-        found.setdefault(start, Heading(level=mark.level, title=mark.title, start=start))
-    length = lines[-1].end if lines else 0
-    return [found[start] for start in sorted(found) if start < length]
-
-
-def _is_title(line: str, title: str) -> bool:
-    """The same words, a number in front allowed; a long title may go on in the next line."""
-    words, wanted = (_NOT_WORD.sub("", _LABEL.sub("", text, count=1)).casefold() for text in (line, title))
-    return bool(words) and (words == wanted or (len(words) > 12 and wanted.startswith(words)))
-
-
-def _blocks(lines: Sequence[_Written], titles: set[int]) -> Iterator[Block]:
-    """Paragraphs, and each title line as a heading of its own."""
-    group: list[_Written] = []
-    for line in lines:
-        if group and (line.opens or line.start in titles or group[0].start in titles):
-            yield _block(group, titles)
-            group = []
-        group.append(line)
-    if group:
-        yield _block(group, titles)
-
-
-def _block(group: Sequence[_Written], titles: set[int]) -> Block:
-    kind: BlockKind = "heading" if group[0].start in titles else "paragraph"
-    return Block(kind=kind, start=group[0].start, end=group[-1].end)
-
-
-def _largest(page: Page) -> str:
-    sizes = [line.size for line in page for _ in line.text]
+def _title(found: Sequence[Paragraph]) -> str:
+    first = [paragraph for paragraph in found if paragraph.lines[0].page == 0 and paragraph.kind == "paragraph"]
+    sizes = [line.size for paragraph in first for line in paragraph.lines for _ in line.text]
     if not sizes or max(sizes) < 1.2 * median(sizes):
         return ""
-    return next(line.text for line in page if line.size == max(sizes))
+    return next(paragraph.text for paragraph in first if any(line.size == max(sizes) for line in paragraph.lines))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pypdfium2 as pdfium
@@ -12,14 +11,20 @@ import pypdfium2.raw as raw
 
 from ragstone.errors import BrokenDocument, DocumentError, EmptyDocument, EncryptedDocument
 from ragstone.models import Document
+from ragstone.parsing.bookmarks import Bookmark
 from ragstone.parsing.decoding import clean
-from ragstone.parsing.layout import Bookmark, Line, Page, layout
+from ragstone.parsing.fragments import Page, fragments
+from ragstone.parsing.layout import layout
 from ragstone.parsing.outline import sections
 
 PASSWORD_NEEDED = {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
 PLACEHOLDER_TITLES = ("microsoft ", "untitled", "powerpoint ")
-HYPHEN_AT_LINE_END = "\ufffe"
-"""What PDFium puts in the place of a hyphen that only divides a word."""
+
+MOST_UNREADABLE = 100
+"""A file that has more unreadable pages than this, and more than readable ones, is given up: it may claim a million."""
+
+OBJECTS = 200
+"""How many of a page's parts are looked at for a picture."""
 
 _pdfium_lock = threading.Lock()  # PDFium is not thread-safe
 
@@ -29,18 +34,18 @@ class _File:
     """All that is taken from a PDF before PDFium lets go of it."""
 
     title: str
-    pages: tuple[Page, ...]
+    pages: tuple[Page | None, ...]
     bookmarks: tuple[Bookmark, ...]
-    unreadable: tuple[int, ...]
 
 
 def parse(data: bytes, name: str) -> Document:
-    """Raises EncryptedDocument, BrokenDocument, or EmptyDocument when the pages are only pictures."""
+    """Raises EncryptedDocument, BrokenDocument, or EmptyDocument when no page has text that can be read."""
     with _pdfium_lock:
         file = _read(data, name)
-    if not any(page for page in file.pages):
-        raise EmptyDocument(f"{name} has pages but no text: it may be a scan", hint="run it through OCR first")
-    written = layout(file.pages, file.bookmarks)
+    pages = [page or Page() for page in file.pages]
+    if not any(character.isalnum() for page in pages for part in page.all for character in part.text):
+        raise _without_text(pages, name)
+    written = layout(pages, file.bookmarks)
     return Document(
         title=file.title or written.title,
         media_type="application/pdf",
@@ -48,29 +53,58 @@ def parse(data: bytes, name: str) -> Document:
         sections=sections(written.text, written.headings),
         blocks=written.blocks,
         page_starts=written.page_starts,
-        metadata={"unreadable_pages": list(file.unreadable)} if file.unreadable else {},
+        metadata=_left_out(file.pages),
     )
+
+
+def _left_out(pages: Sequence[Page | None]) -> dict[str, list[int]]:
+    """The pages (from 1) whose content is not in the text: damaged ones, and pictures."""
+    unreadable = [number for number, page in enumerate(pages, 1) if page is None]
+    scanned = [number for number, page in enumerate(pages, 1) if page and page.picture]
+    return {key: found for key, found in (("unreadable_pages", unreadable), ("scanned_pages", scanned)) if found}
+
+
+def _without_text(pages: Sequence[Page], name: str) -> EmptyDocument:
+    if any(page.all for page in pages):
+        reason = "has text, but its fonts do not say which characters it is made of"
+    elif any(page.picture for page in pages):
+        reason = "seems to be scanned: its pages hold pictures and no text"
+    else:
+        return EmptyDocument(f"{name} has no text on its pages, and no pictures", hint="it may be a form or a drawing")
+    return EmptyDocument(f"{name} {reason}", hint="set parsing.ocr = true, or run it through OCR first")
 
 
 def _read(data: bytes, name: str) -> _File:
     try:
         with pdfium.PdfDocument(data) as pdf:
-            pages = [_page(pdf, number) for number in range(len(pdf))]
-            if all(page is None for page in pages):
-                raise BrokenDocument(f"{name} is damaged: none of its pages can be read")
-            return _File(
-                title=_title(pdf),
-                pages=tuple(page or () for page in pages),
-                bookmarks=tuple(_bookmarks(pdf)),
-                unreadable=tuple(number for number, page in enumerate(pages, 1) if page is None),
-            )
+            pages = _pages(pdf, name)
+            return _File(title=_title(pdf), pages=tuple(pages), bookmarks=tuple(_bookmarks(pdf)))
     except pdfium.PdfiumError as error:
         raise _typed(error, name) from error
 
 
+def _pages(pdf: pdfium.PdfDocument, name: str) -> list[Page | None]:
+    """Raises BrokenDocument when there are none, or too few."""
+    pages: list[Page | None] = []
+    unreadable = 0
+    for number in range(len(pdf)):
+        pages.append(_page(pdf, number))
+        unreadable += pages[-1] is None
+        if unreadable > max(MOST_UNREADABLE, len(pages) / 2):
+            break
+    if unreadable == len(pages) or unreadable > max(MOST_UNREADABLE, len(pages) / 2):
+        raise BrokenDocument(
+            f"{name} is damaged: {unreadable} of {len(pdf)} pages cannot be read, and no more were tried"
+            if pages
+            else f"{name} is damaged: it has no pages",
+            hint="open it in a viewer and save it anew",
+        )
+    return pages
+
+
 def _typed(error: pdfium.PdfiumError, name: str) -> DocumentError:
     if error.err_code in PASSWORD_NEEDED:
-        return EncryptedDocument(f"{name} needs a password", hint="save a copy without one")
+        return EncryptedDocument(f"{name} needs a password", hint="save a copy without a password")
     return BrokenDocument(f"{name} is damaged, or no PDF: {error}", hint="open it in a viewer and save it anew")
 
 
@@ -81,44 +115,25 @@ def _title(pdf: pdfium.PdfDocument) -> str:
 
 
 def _page(pdf: pdfium.PdfDocument, number: int) -> Page | None:
-    """The lines of a page; None when it cannot be read."""
+    """What stands on a page; None when it cannot be read."""
     try:
         page = pdf[number]
         text = page.get_textpage()
     except pdfium.PdfiumError:
         return None
     try:
-        return tuple(_lines(text))
+        found = fragments(text)
+        return found if found.all else Page(picture=_has_picture(page))
     finally:
         text.close()
         page.close()
 
 
-def _lines(page: pdfium.PdfTextPage) -> Iterator[Line]:
-    start = 0
-    for text in page.get_text_range().split("\r\n"):
-        words = " ".join(clean(text.replace(HYPHEN_AT_LINE_END, "")).split())
-        if words:
-            first = start + _utf16_length(text) - _utf16_length(text.lstrip())
-            yield _placed(page, words, first, start + _utf16_length(text.rstrip()) - 1)
-        start += _utf16_length(text) + 2
-
-
-def _placed(page: pdfium.PdfTextPage, words: str, index: int, last: int) -> Line:
-    """A line between two text indices, and where it stands; all zero when PDFium cannot say."""
-    x, y = _origin(page, index)
-    size = raw.FPDFText_GetFontSize(page, raw.FPDFText_GetCharIndexFromTextIndex(page, index))
-    return Line(text=words, x=x, y=y, last_y=_origin(page, last)[1], size=size)
-
-
-def _origin(page: pdfium.PdfTextPage, index: int) -> tuple[float, float]:
-    x, y = ctypes.c_double(), ctypes.c_double()
-    raw.FPDFText_GetCharOrigin(page, raw.FPDFText_GetCharIndexFromTextIndex(page, index), x, y)
-    return x.value, y.value
-
-
-def _utf16_length(text: str) -> int:
-    return len(text) + sum(character > "\uffff" for character in text)
+def _has_picture(page: pdfium.PdfPage) -> bool:
+    """Whether a picture is among the first parts of a page."""
+    objects = min(raw.FPDFPage_CountObjects(page), OBJECTS)
+    kinds = (raw.FPDFPageObj_GetType(raw.FPDFPage_GetObject(page, number)) for number in range(objects))
+    return any(kind in (raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_FORM) for kind in kinds)
 
 
 def _bookmarks(pdf: pdfium.PdfDocument) -> Iterator[Bookmark]:
@@ -127,7 +142,14 @@ def _bookmarks(pdf: pdfium.PdfDocument) -> Iterator[Bookmark]:
         page = target.get_index() if target else None
         title = _words(bookmark)
         if title and page is not None and page < len(pdf):
-            yield Bookmark(level=bookmark.level + 1, title=title, page=page)
+            yield Bookmark(level=bookmark.level + 1, title=title, page=page, y=_height(target))
+
+
+def _height(target: pdfium.PdfDest) -> float | None:
+    """The height on its page that a bookmark leads to."""
+    mode, place = target.get_view()
+    at = {raw.PDFDEST_VIEW_XYZ: 1, raw.PDFDEST_VIEW_FITH: 0, raw.PDFDEST_VIEW_FITBH: 0}.get(mode)
+    return None if at is None or at >= len(place) else place[at]
 
 
 def _words(bookmark: pdfium.PdfBookmark) -> str:
