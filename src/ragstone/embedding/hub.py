@@ -125,7 +125,7 @@ def _download(client: Client, address: str, file: _File, folder: Path) -> None:
 def _save(response: Response, target: Path) -> None:
     """Append what a server sends of the rest, or begin anew when it sends the whole."""
     with target.open("ab" if response.status_code == 206 else "wb") as out:
-        for block in response.iter_bytes(_BLOCK):
+        for block in response.iter_bytes():  # as they come: what is put together first is lost with the connection
             out.write(block)
 
 
