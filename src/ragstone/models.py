@@ -26,6 +26,11 @@ def document_id(tenant: str, collection: str, uri: str) -> UUID:
     return uuid5(NAMESPACE, "\0".join((tenant, collection, uri)))
 
 
+def collection_id(tenant: str, name: str) -> UUID:
+    """The id of a tenant's collection: the same in every rebuild of the catalog."""
+    return uuid5(NAMESPACE, f"{tenant}\0{name}")
+
+
 # --- what a source yields ---------------------------------------------------------------------------------------
 
 
@@ -293,11 +298,19 @@ class Candidate:
     cosine: float | None
     bm25: float | None
     fused: float
+    parent: str | None = None  # the text at `chunk.parent`, once it was read: it is shown in the chunk's place
+
+    @property
+    def shown(self) -> tuple[int, int, str]:
+        """Start, end and text of what is shown of the document."""
+        if self.parent is not None and self.chunk.parent is not None:
+            return *self.chunk.parent, self.parent
+        return self.chunk.start, self.chunk.end, self.chunk.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """What is put into the prompt: one chunk or joined neighbours of one document, numbered from 1."""
+    """What is put into the prompt: a chunk or its parent, or joined neighbours of one document, numbered from 1."""
 
     number: int
     document_id: UUID
@@ -314,6 +327,7 @@ class Passage:
     cosine: float | None  # the best of its chunks
     bm25: float | None
     score: float  # fused
+    core: tuple[int, int] | None = None  # offsets of its chunks, where more than these is shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,31 @@ def test_less_than_a_third_is_dropped_unless_it_is_the_best() -> None:
     assert 0 < len(built(long, budget=400).prompt.passages[0].text) < len(long.text) / 3
 
 
+def surrounded(number: int, size: int) -> Passage:
+    """A passage of three sentences of which the second is its chunk."""
+    text = f"{'before ' * size}end. The chunk is {number}. {'after ' * size}end."
+    start = 100 + text.index("The chunk")
+    return replace(passage(number, text), core=(start, start + len(f"The chunk is {number}.")))
+
+
+def test_when_not_all_fit_the_last_are_shown_without_what_surrounds_their_chunks() -> None:
+    passages = [surrounded(n, 30) for n in range(1, 7)]
+    result = built(*passages, budget=600)
+    shown = result.prompt.passages
+    wide = sum(p.text == s.text for p, s in zip(passages, shown, strict=True))
+    assert 0 < wide < 6
+    assert [s.text for s in shown[wide:]] == [f"The chunk is {n}." for n in range(wide + 1, 7)]
+    assert [(s.start, s.end) for s in shown[wide:]] == [p.core for p in passages[wide:]]
+    assert not result.dropped
+    assert [p for p, _ in result.cut] == passages[wide:]
+    assert built(*passages, budget=600 + 60).prompt.passages[wide].text == passages[wide].text
+
+
+def test_a_passage_whose_surroundings_do_not_fit_is_shown_by_its_chunk() -> None:
+    [shown] = built(surrounded(1, 1000), budget=400).prompt.passages
+    assert shown.text == "The chunk is 1."
+
+
 def test_no_room_is_an_error_that_says_what_takes_it() -> None:
     with pytest.raises(
         PromptTooLong, match=r"the instructions and the question take \d+ tokens, .* may have 3000"
@@ -169,12 +194,15 @@ PASSAGES = st.lists(st.lists(SENTENCES, min_size=1, max_size=12).map(". ".join),
     window=st.integers(512, 4096),
     reserve=st.integers(1, 700),
     question=st.text(st.characters(codec="utf-8"), max_size=80),
+    cores=st.booleans(),
 )
 def test_a_prompt_never_exceeds_its_budget(
-    texts: list[str], counter: Callable[[str], int], budget: int, window: int, reserve: int, question: str
+    texts: list[str], counter: Callable[[str], int], budget: int, window: int, reserve: int, question: str, cores: bool
 ) -> None:
     settings = PromptSettings(budget=budget, answer_reserve=reserve)
     passages = [passage(number, text) for number, text in enumerate(texts, start=1)]
+    if cores:
+        passages = [replace(p, core=(100 + len(p.text) // 3, 100 + len(p.text) // 3 * 2)) for p in passages]
     try:
         result = build(question, passages, counter, settings, window)
     except PromptTooLong:
@@ -184,5 +212,7 @@ def test_a_prompt_never_exceeds_its_budget(
     assert prompt.tokens <= min(budget, window - reserve)
     assert len(prompt.passages) + len(result.dropped) == len(passages)
     assert [p.number for p in prompt.passages] == list(range(1, len(prompt.passages) + 1))
-    assert all(given.text.startswith(kept.text) for given, kept in zip(passages, prompt.passages, strict=False))
-    assert bool(result.cut) == any(g.text != k.text for g, k in zip(passages, prompt.passages, strict=False))
+    pairs = list(zip(passages, prompt.passages, strict=False))
+    assert all(kept.text == given.text[kept.start - 100 : kept.end - 100] for given, kept in pairs)
+    assert cores or all(given.text.startswith(kept.text) for given, kept in pairs)
+    assert bool(result.cut) == any(g.text != k.text for g, k in pairs)

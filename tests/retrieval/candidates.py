@@ -18,6 +18,7 @@ def candidate(
     cosine: float | None = 0.5,
     path: tuple[str, ...] = ("Guide",),
     pages: tuple[int, int] | None = None,
+    parent: tuple[int, int] | None = None,
 ) -> Candidate:
     chunk = StoredChunk(
         id=UUID(int=n),
@@ -31,6 +32,7 @@ def candidate(
         end=start + len(text),
         text=text,
         pages=pages,
+        parent=parent,
         modified_at=None,
     )
     return Candidate(chunk=chunk, cosine=cosine, bm25=1.0, fused=fused)

@@ -32,7 +32,7 @@ class Built:
 
     prompt: Prompt
     dropped: tuple[tuple[Passage, str], ...]  # with the reason
-    cut: tuple[tuple[Passage, str], ...]  # at most one: the passage before the cut, and how much was kept
+    cut: tuple[tuple[Passage, str], ...]  # each as it was before, and how much was kept
 
 
 def build(
@@ -40,23 +40,30 @@ def build(
 ) -> Built:
     """A prompt of at most `min(settings.budget, context_window - settings.answer_reserve)` tokens.
 
-    Passages come best first. The last ones go first; the first one that does not fit is cut at the end of a sentence,
-    list item, table row or line of code when a third of it fits, and the best passage is cut to whatever fits. Those
-    kept are numbered anew from 1. Raises PromptTooLong when the instructions and the question, or these and the best
-    source's first sentence, exceed the budget. (A sentence of more than 600 characters counts as several.)
+    Passages come best first. When not all fit, the last ones are shown without what surrounds their chunks, as few as
+    must be. Then the last ones go; the first one that does not fit is cut at the end of a sentence, list item, table
+    row or line of code when a third of it fits, and the best passage is cut to whatever fits. Those kept are numbered
+    anew from 1. Raises PromptTooLong when the instructions and the question, or these and the best source's first
+    sentence, exceed the budget. (A sentence of more than 600 characters counts as several.)
     """
     draft = _Draft(question=question, counter=counter, settings=settings, context_window=context_window)
     draft.require(())
-    whole = bisect_left(range(1, len(passages) + 1), True, key=lambda n: not draft.fits(passages[:n]))
-    kept, rest = list(passages[:whole]), list(passages[whole:])
+    narrowed = draft.narrowed(passages)
+    whole = bisect_left(range(1, len(passages) + 1), True, key=lambda n: not draft.fits(narrowed[:n]))
+    kept, rest = narrowed[:whole], narrowed[whole:]
     cut = draft.cut(kept, rest[0]) if rest else None
     if cut is None and passages and not kept:
-        draft.require(passages[:1])
-    reason = f"over the prompt's budget of {draft.budget} tokens"
+        draft.require(narrowed[:1])
+    shown = [*kept, cut] if cut else kept
+    pairs = zip(passages, shown, strict=False)
     return Built(
-        prompt=draft.prompt([*kept, cut] if cut else kept),
-        dropped=tuple((passage, reason) for passage in (rest[1:] if cut else rest)),
-        cut=((rest[0], f"cut from {len(rest[0].text)} to {len(cut.text)} characters"),) if cut else (),
+        prompt=draft.prompt(shown),
+        dropped=tuple((p, f"over the prompt's budget of {draft.budget} tokens") for p in passages[len(shown) :]),
+        cut=tuple(
+            (before, f"cut from {len(before.text)} to {len(after.text)} characters")
+            for before, after in pairs
+            if after.text != before.text
+        ),
     )
 
 
@@ -85,6 +92,13 @@ class _Draft:
     def fits(self, passages: Sequence[Passage]) -> bool:
         return self.prompt(passages).tokens <= self.budget
 
+    def narrowed(self, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages, the last ones without what surrounds their chunks: as few as let all fit, or else all."""
+        cores = [_core(passage) for passage in passages]
+        numbers = range(1, len(passages) + 1)
+        wide = bisect_left(numbers, True, key=lambda n: not self.fits([*passages[:n], *cores[n:]]))
+        return [*passages[:wide], *cores[wide:]]
+
     def cut(self, kept: Sequence[Passage], passage: Passage) -> Passage | None:
         """As much of the passage's beginning as fits after those kept, or None when that is too little."""
         ends = [statement.end for statement in statements(passage)]
@@ -105,6 +119,15 @@ class _Draft:
                 hint="ask a shorter question, or raise prompt.budget (within generation.context_window less "
                 "prompt.answer_reserve)",
             )
+
+
+def _core(passage: Passage) -> Passage:
+    if passage.core is None:
+        return passage
+    start, end = passage.core
+    return replace(
+        passage, text=passage.text[start - passage.start : end - passage.start], start=start, end=end, core=None
+    )
 
 
 def _until(passage: Passage, end: int) -> Passage:

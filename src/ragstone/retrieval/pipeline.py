@@ -1,4 +1,4 @@
-"""The flow of a question: embed → search → fuse → threshold → hydrate → dedup → join."""
+"""The flow of a question: embed → search → fuse → threshold → hydrate → dedup → parents → join."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ragstone.models import Candidate, Passage, Scope, StoredChunk
 from ragstone.retrieval.duplicates import distinct
 from ragstone.retrieval.fusion import Fused, fuse
 from ragstone.retrieval.neighbours import join
+from ragstone.retrieval.parents import TextReader, widened
 from ragstone.retrieval.threshold import above
 from ragstone.settings import RetrievalSettings
 from ragstone.telemetry import Stage, Trace
@@ -24,8 +25,8 @@ HYDRATED = 3
 """Candidates whose text is read, for each passage wanted: enough to fill up after duplicates have gone."""
 
 
-class ChunkReader(Protocol):
-    """The catalog, as retrieval sees it: text by id, under the tenant's rights and the current versions."""
+class ChunkReader(TextReader, Protocol):
+    """The catalog, as retrieval sees it: text by id or place, under the tenant's rights and the current versions."""
 
     async def chunks(self, generation_id: UUID, tenant: str, ids: Sequence[UUID]) -> dict[UUID, StoredChunk]: ...
 
@@ -73,9 +74,12 @@ class Retriever:
         with trace.stage("dedup") as stage:
             kept = distinct(candidates, settings.duplicate, settings.top_k, stage)
             _count(stage, candidates, kept)
+        with trace.stage("parents") as stage:
+            wide = await widened(kept, self.reader, scope, stage)
+            _count(stage, kept, wide)
         with trace.stage("join") as stage:
-            passages = join(kept)
-            _count(stage, kept, passages)
+            passages = join(wide)
+            _count(stage, wide, passages)
         return Retrieved(question=question, passages=passages, ranked=tuple(ranked), trace=trace)
 
     async def _rank(
