@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ragstone import __version__
-from ragstone.cli import asking, chunk_lab, evaluating, indexing, operating, setup
+from ragstone.cli import asking, chunk_lab, chunks, evaluating, indexing, operating, setup
 from ragstone.cli.context import EXIT_ERROR
 from ragstone.errors import RagstoneError
 
@@ -56,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reindex": indexing.reindex,
     "forget": indexing.forget,
     "eval": evaluating.evaluate,
+    "chunks": chunks.chunks,
     "chunk-lab": chunk_lab.chunk_lab,
     "serve": operating.serve,
     "doctor": operating.doctor,
