@@ -25,8 +25,14 @@ GLANCE = 0.02
 STARTING = 60.0
 """Seconds after which a process that is not ready is given up."""
 
+GRACE = 2.0
+"""Seconds for a process that has closed its output to end by itself, and so to say why."""
+
 KEPT = 4
 """A process that holds on to more than this part of the memory limit between documents is replaced."""
+
+PASSED_ON = frozenset({"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TESSDATA_PREFIX", "TMPDIR"})
+"""Variables of the environment that a parser process gets, beside Python's own."""
 
 MEBIBYTE = 2**20
 
@@ -34,13 +40,14 @@ MEBIBYTE = 2**20
 class ParserPool:
     """Up to `size` processes, started when first needed and kept warm.
 
-    `parser`: the function they call, as `module:name`; it takes bytes, a name and a character set or None.
+    `parser`: the function that they call, as `module:name`; it takes what `parse.parse` does.
     """
 
     def __init__(self, limits: ParsingSettings, size: int, parser: str = PARSER) -> None:
         self._limits = limits
         self._size = size
         self._parser = parser
+        self._ocr = limits.ocr_languages if limits.ocr else None
         self._free = asyncio.Semaphore(size)
         self._idle: list[_Child] = []
         self._closed = False
@@ -59,7 +66,7 @@ class ParserPool:
         async with self._free:
             child = await self._child()
             try:
-                return await child.parse(data, name, charset)
+                return await child.parse(data, wire.Request(name=name, charset=charset, ocr=self._ocr))
             finally:
                 if child.idle:
                     self._idle.append(child)
@@ -117,13 +124,15 @@ class _Child:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def parse(self, data: bytes, name: str, charset: str | None) -> Document:
+    async def parse(self, data: bytes, request: wire.Request) -> Document:
         self.idle = False
-        reply = await self._answer(data, wire.Request(name=name, charset=charset))
+        reply = await self._answer(data, request)
         try:
             result = wire.decode_reply(reply)
         except ValueError as error:
-            raise BrokenDocument(f"{name} cannot be read: its parser gave no proper answer ({error})") from error
+            raise BrokenDocument(
+                f"{request.name} cannot be read: its parser gave no proper answer ({error})"
+            ) from error
         self.idle = not isinstance(result, DocumentTooCostly) and self._used() <= self._most_memory // KEPT
         if isinstance(result, DocumentError):
             raise result
@@ -202,6 +211,8 @@ class _Child:
         return BrokenDocument(f"{name} cannot be read: its parser {ending}", hint="exclude it, or save it anew")
 
     async def _ending(self) -> str:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), GRACE)
         await self.end()
         code = self._process.returncode or 0
         names = {number.value: number.name for number in signal.Signals}
@@ -230,8 +241,14 @@ async def _spawn(parser: str, limits: ParsingSettings) -> asyncio.subprocess.Pro
             ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(),
             process_group=0,  # Ctrl-C is the parent's to answer
         )
     except OSError as error:
         raise DocumentUnavailable(f"nothing can be parsed: no process can be started ({error.strerror})") from error
+
+
+def _environment() -> dict[str, str]:
+    """No keys and passwords. Threads that a library starts on its own would only take memory."""
+    passed_on = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("PYTHON")}
+    return passed_on | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

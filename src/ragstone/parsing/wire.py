@@ -13,7 +13,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ragstone.errors import BrokenDocument, DocumentError
+from ragstone.errors import DocumentError
 from ragstone.models import Document
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Request:
 
     name: str
     charset: str | None
+    ocr: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,10 @@ def _replies() -> TypeAdapter[Reply]:
 
 
 def _error(failure: Failure) -> DocumentError:
-    kinds = {kind.code: kind for kind in _kinds(DocumentError)}
-    return kinds.get(failure.code, BrokenDocument)(failure.message, hint=failure.hint)
+    for kind in _kinds(DocumentError):
+        if kind.code == failure.code:
+            return kind(failure.message, hint=failure.hint)
+    raise ValueError(f"no error has the code {failure.code}")
 
 
 def _kinds(root: type[DocumentError]) -> Iterator[type[DocumentError]]:
@@ -111,7 +114,8 @@ def _is_sound(document: Document) -> bool:
         and spans[-1][1] <= len(document.text)
         and all(before <= after for before, after in pairwise(pages))
         and all(_section_is_sound(document, ordinal) for ordinal in range(len(document.sections)))
-        and not any("\0" in word for word in (*words, json.dumps(document.metadata, ensure_ascii=False)))
+        and not any("\0" in word for word in words)
+        and r"\u0000" not in json.dumps(document.metadata, allow_nan=False).replace(r"\\", "")
     )
 
 

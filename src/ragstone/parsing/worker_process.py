@@ -21,7 +21,7 @@ from ragstone.errors import BrokenDocument, DocumentError, DocumentTooCostly
 from ragstone.models import Document
 from ragstone.parsing import wire
 
-Parser = Callable[[bytes, str, str | None], Document]
+Parser = Callable[[bytes, str, str | None, str | None], Document]
 
 
 def main(parser: str, seconds: str, memory: str) -> None:
@@ -65,7 +65,8 @@ def _load(parser: str) -> Parser:
 
 
 def _limit_memory(most: int) -> None:
-    """The system refuses more address space; macOS knows no such limit."""
+    """The system refuses more address space; macOS knows no such limit. A crash leaves no image of the memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         present = pages * resource.getpagesize()
@@ -79,7 +80,7 @@ def _read(requests: BinaryIO) -> bytes:
 
 def _reply(parse: Parser, data: bytes, request: wire.Request) -> bytes:
     try:
-        return wire.encode(wire.Reply(document=parse(data, request.name, request.charset)))
+        return wire.encode(wire.Reply(document=parse(data, request.name, request.charset, request.ocr)))
     except DocumentError as error:
         return wire.encode(wire.failure(error))
     except MemoryError:
