@@ -41,7 +41,7 @@ QUESTIONS = [
         "How do bees survive the cold?",
         ["The bees shiver with their flight muscles", "fifteen kilograms of honey"],
     ),
-    ("bees", "What about XR-4471?", ["XR-4471 of the trap hive must be oiled"]),
+    ("bees", "Is XR-4471 what keeps bees alive when it is cold?", ["XR-4471 of the trap hive must be oiled"]),
     ("tides", "When is the tide highest?", ["When sun and moon stand in one line, the tide is highest"]),
 ]
 

@@ -82,11 +82,11 @@ def chunk_lab(
 
 
 async def _measure(settings: Settings, dataset: str, texts: Sequence[Corpus], plan: Plan, *, quiet: bool) -> Report:
-    from ragstone.app import make_embedder
     from ragstone.embedding.files import cache_folder
     from ragstone.evaluation.chunk_lab import Lab
     from ragstone.evaluation.chunk_report import Report
     from ragstone.evaluation.chunk_vectors import VectorCache
+    from ragstone.parts import make_embedder
 
     cache = cache_folder(settings.cache_dir) / "chunk-lab"
     async with aclosing(make_embedder(settings.embedding, settings.cache_dir)) as embedder:
