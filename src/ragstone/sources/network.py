@@ -63,8 +63,8 @@ class Guarded(httpcore.AsyncNetworkBackend):
         """Raises PrivateAddress, or a ConnectError of httpcore when nothing answers."""
         try:
             addresses = await self._resolve(host, port)
-        except OSError as error:
-            raise httpcore.ConnectError(f"{host}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one
+            raise httpcore.ConnectError(f"{host}: {getattr(error, 'strerror', None) or error}") from error
         allowed = [address for address in addresses if self._allowed(address)]
         if not allowed:
             raise PrivateAddress(f"{host} is at {', '.join(map(str, addresses))}, not on the public internet")

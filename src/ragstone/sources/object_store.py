@@ -33,7 +33,10 @@ PAGE = 1000
 CLIENT: ClientConfig = {"connect_timeout": "10s", "timeout": "120s"}
 RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 
+NO_PERMISSION = "no permission: the key (or anonymous access) must be allowed to list and to read"
 HINTS = {
+    "403 Forbidden": NO_PERMISSION,
+    "401 Unauthorized": NO_PERMISSION,
     "NoSuchBucket": "no such bucket: check the name in url, and endpoint and region",
     "ContainerNotFound": "no such container: check the name in url, and the account's name",
     "canonicalize": "there is no such folder",
@@ -185,7 +188,7 @@ def _reason(error: Exception) -> str:
 def _hint(error: Exception) -> str:
     match error:
         case PermissionDeniedError() | UnauthenticatedError():
-            return "no permission: the key (or anonymous access) must be allowed to list and to read"
+            return NO_PERMISSION
         case UnknownConfigurationKeyError():
             return "options are named as obstore names them"
         case SourceError():

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BATCH = 500
 """Rows that are held at a time while listing."""
 
+CHECK = 30.0
+"""Seconds after which notices that do not come are looked after, where there is no polling."""
+
 TOLD_BY_TEXT = frozenset({int, str, Decimal, UUID})
 """Types of keys of which each value has one text, the same in Python and in the database."""
 
@@ -110,14 +113,11 @@ class SqlTable:
         yield frozenset()
         while True:
             await asyncio.sleep(self._settings.poll)
-            if not self._ordered:
-                yield frozenset()
-                continue
             found = await asyncio.to_thread(self._versions, newest)
             changed = frozenset(uri for uri, version in found.items() if seen.get(uri) != version)
             newest = max(found.values(), default=newest)
             seen = {uri: version for uri, version in found.items() if version == newest}
-            if changed:
+            if changed or not self._ordered:
                 yield changed
 
     def _batches(self) -> Generator[list[Item | Skip], None, None]:
@@ -169,11 +169,13 @@ class SqlTable:
         """Version by URI of the rows that have this version or a higher one; of all that have any, without it."""
         from sqlalchemy import select
 
-        if not self._ordered:
-            return {}
-        key, version = self._table.c[self._settings.key], self._version
-        condition = version.is_not(None) if since is None else version >= since
+        key = self._table.c[self._settings.key]
         with self._connected() as connection:
+            if not self._ordered:
+                connection.execute(select(key).limit(1))  # it is still there
+                return {}
+            version = self._version
+            condition = version.is_not(None) if since is None else version >= since
             rows = connection.execute(select(key, version).where(condition, key.is_not(None)))
             return {self._uri(key): version for key, version in rows}
 
@@ -275,7 +277,8 @@ class SqlTable:
         if _type(self._table.c[wanted.key]) not in TOLD_BY_TEXT:
             raise self._error(f"column {wanted.key} is neither number, text nor uuid", "set notify = false to poll")
         url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return TableTrigger(source=self.name, url=url, table=tuple(wanted.table.split(".")), key=wanted.key)
+        table = tuple(wanted.table.rsplit(".", 1))
+        return TableTrigger(source=self.name, url=url, table=table, key=wanted.key, check=wanted.poll or CHECK)
 
     @cached_property
     def _engine(self) -> Engine:

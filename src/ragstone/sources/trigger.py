@@ -73,11 +73,12 @@ class TableTrigger:
     url: str  # of libpq
     table: tuple[str, ...]  # a name, or schema and name
     key: str  # a column
+    check: float = 30.0  # seconds without a notice after which to see that the triggers still stand
 
     async def keys(self) -> AsyncGenerator[frozenset[str], None]:
         """Keys that were written, gathered for a moment; an empty set where a listing has to tell what changed.
 
-        That is so at first, after a TRUNCATE or a large statement, and when the connection was lost for a while.
+        That is so at first, after a TRUNCATE or a large statement, and when triggers or connection were lost.
         Raises SourceError when the triggers cannot be installed.
         """
         await self.install()
@@ -89,7 +90,11 @@ class TableTrigger:
                     failures = 0
                     yield frozenset()
                     while True:
-                        yield await _gathered(connection)
+                        if told := await _gathered(connection, self.check):
+                            yield frozenset() if "" in told else told
+                        elif not await self._stands(connection):
+                            await self.install()
+                            yield frozenset()
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 wait = min(2.0**failures, LONGEST_WAIT)
                 failures += 1
@@ -100,8 +105,7 @@ class TableTrigger:
         """Make the triggers, unless they are there. Raises SourceError."""
         try:
             async with await self._connect() as connection:
-                found = await connection.execute(INSTALLED, (self._table.as_string(connection), self._body(connection)))
-                if await found.fetchone() != (len(EVENTS),):
+                if not await self._stands(connection):
                     await self._create(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             hint = "let the table's owner install the triggers as docs/sources.md shows, or set notify = false"
@@ -132,6 +136,10 @@ class TableTrigger:
         return await psycopg.AsyncConnection.connect(
             self.url, autocommit=True, keepalives_idle=30, keepalives_interval=10, keepalives_count=3
         )
+
+    async def _stands(self, connection: psycopg.AsyncConnection) -> bool:
+        names = (self._table.as_string(connection), self._body(connection))
+        return await (await connection.execute(INSTALLED, names)).fetchone() == (len(EVENTS),)
 
     async def _create(self, connection: psycopg.AsyncConnection) -> None:
         async with connection.transaction():
@@ -169,11 +177,12 @@ class TableTrigger:
         return SourceError(f"source {self.source}: {message}; nothing was changed", hint=hint)
 
 
-async def _gathered(connection: psycopg.AsyncConnection) -> frozenset[str]:
-    """Waits for a notice, and then a moment for others."""
-    told = [notice.payload async for notice in connection.notifies(stop_after=1)]
-    told += [notice.payload async for notice in connection.notifies(timeout=PAUSE)]
-    return frozenset() if "" in told else frozenset(told)
+async def _gathered(connection: psycopg.AsyncConnection, timeout: float) -> frozenset[str]:
+    """Waits for a notice, and then a moment for others; empty when there is none in time."""
+    told = [notice.payload async for notice in connection.notifies(timeout=timeout, stop_after=1)]
+    if told:
+        told += [notice.payload async for notice in connection.notifies(timeout=PAUSE)]
+    return frozenset(told)
 
 
 def _fitting(name: str) -> str:

@@ -39,7 +39,14 @@ class WebPages:
 
     prefix = "http"
 
-    def __init__(self, name: str, settings: WebSource, network: httpcore.AsyncNetworkBackend | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: WebSource,
+        *,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        listed_for: float = LISTED,
+    ) -> None:
         self.name = name
         self._settings = settings
         self._include = Globs(settings.include)
@@ -47,7 +54,8 @@ class WebPages:
         network = network or Guarded(is_any if settings.allow_private else is_public)
         self._client = WebClient(network, delay=settings.delay, timeout=settings.timeout)
         self._listed: dict[str, Item | Skip] = {}
-        self._listed_at = -LISTED
+        self._listed_for = listed_for
+        self._listed_until = 0.0
 
     async def items(self) -> AsyncIterator[Item | Skip]:
         """Raises SourceError when a sitemap cannot be read: its pages would seem to be gone."""
@@ -56,7 +64,7 @@ class WebPages:
 
     async def look(self, uri: str) -> Item | Skip | None:
         """Asks the host: a page that it says is gone (404, 410) is None."""
-        if time.monotonic() - self._listed_at > LISTED:
+        if time.monotonic() >= self._listed_until:
             await self._list()
         found = self._listed.get(uri)
         if not isinstance(found, Item):
@@ -91,7 +99,7 @@ class WebPages:
         for url in self._settings.sitemaps:
             for each in await self._read_sitemap(clean(url), read, DEEPEST):
                 found.setdefault(each.uri, each)
-        self._listed, self._listed_at = found, time.monotonic()
+        self._listed, self._listed_until = found, time.monotonic() + self._listed_for
         return found
 
     async def _read_sitemap(self, url: str, read: set[str], depth: int) -> list[Item | Skip]:
@@ -105,7 +113,7 @@ class WebPages:
         except DocumentError as error:
             raise self._error(f"sitemap {error}", error.hint) from error
         except (ValueError, body.Broken, body.TooLong) as error:
-            raise self._error(f"sitemap {url}: {error or 'it is too long'}") from error
+            raise self._error(f"sitemap {url}: {str(error) or 'it is too long'}") from error
         if nested and depth == 1:
             raise self._error(f"sitemap {url}: indexes are more than {DEEPEST} deep")
         pages = [page for entry in found.pages if (page := self._page(entry, url))]

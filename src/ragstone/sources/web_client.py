@@ -175,7 +175,7 @@ class WebClient:
             case body.Broken():
                 return BrokenDocument(f"{url}: {error}")
             case _:
-                return DocumentUnavailable(f"{url}: {error or type(error).__name__}")
+                return DocumentUnavailable(f"{url}: {str(error) or type(error).__name__}")
 
     def _host(self, url: str) -> _Host:
         return self._hosts.setdefault(httpx.URL(url).netloc.decode(), _Host())
