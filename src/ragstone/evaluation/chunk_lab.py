@@ -109,8 +109,7 @@ class Lab:
         """The chunks of each corpus, by way."""
         loop, embedder = asyncio.get_running_loop(), self.vectors.embedder
 
-        def embed(texts: Sequence[str]) -> Vectors:
-            """For a chunker, which runs in a thread."""
+        def embed(texts: Sequence[str]) -> Vectors:  # called by a chunker, in its thread
             return asyncio.run_coroutine_threadsafe(self.vectors.embed(texts, "backfill"), loop).result()
 
         for number, way in enumerate(ways, start=1):
@@ -121,25 +120,12 @@ class Lab:
     async def _measure(
         self, way: ChunkingSettings, cut: Sequence[Sequence[Chunk]], questions: Sequence[Vectors]
     ) -> Result:
+        """A way that was cut, with the vectors of each corpus's questions."""
         by_corpus: dict[str, list[Scored]] = {}
         for corpus, chunks, asked in zip(self.corpora, cut, questions, strict=True):
             rankings = await self._rank(corpus, chunks, asked)
             by_corpus[corpus.name] = await asyncio.to_thread(self._score, corpus.questions, chunks, rankings)
-        everything = [scored for corpus in by_corpus.values() for scored in corpus]
-        counted = [chunk.tokens for chunks in cut for chunk in chunks]
-        return Result(
-            strategy=way.strategy,
-            max_tokens=way.max_tokens,
-            overlap=way.overlap,
-            chunks=len(counted),
-            chunk_tokens=float(np.mean(counted)),
-            shown_tokens=_figure(everything, "shown_tokens").mean,
-            figures={measure: _figure(everything, measure) for measure in MEASURES},
-            corpora={
-                name: {measure: _figure(scored, measure).mean for measure in MEASURES}
-                for name, scored in by_corpus.items()
-            },
-        )
+        return _result(way, [chunk.tokens for chunks in cut for chunk in chunks], by_corpus)
 
     async def _rank(self, corpus: Corpus, chunks: Sequence[Chunk], questions: Vectors) -> list[Ranking]:
         vectors = await self.vectors.embed([chunk.embedded for chunk in chunks], "backfill")
@@ -176,6 +162,22 @@ def _way(base: ChunkingSettings, strategy: str, size: int, overlap: float) -> Ch
     except ValidationError as error:
         wrong = error.errors()[0]
         raise SettingsError(f"chunking.{wrong['loc'][0]} cannot be {wrong['input']!r}: {wrong['msg']}") from None
+
+
+def _result(way: ChunkingSettings, tokens: Sequence[int], by_corpus: Mapping[str, Sequence[Scored]]) -> Result:
+    everything = [scored for corpus in by_corpus.values() for scored in corpus]
+    return Result(
+        strategy=way.strategy,
+        max_tokens=way.max_tokens,
+        overlap=way.overlap,
+        chunks=len(tokens),
+        chunk_tokens=float(np.mean(tokens)),
+        shown_tokens=_figure(everything, "shown_tokens").mean,
+        figures={measure: _figure(everything, measure) for measure in MEASURES},
+        corpora={
+            name: {measure: _figure(scored, measure).mean for measure in MEASURES} for name, scored in by_corpus.items()
+        },
+    )
 
 
 def _within(ranked: Sequence[Chunk], budget: int) -> Iterator[Range]:
