@@ -103,8 +103,10 @@ class ParsingSettings(Section):
 
     max_bytes: int = Field(default=64 * 2**20, ge=1, description="a larger document is skipped, and listed")
     timeout: float = Field(default=60.0, gt=0, description="seconds after which reading a document is given up")
-    max_memory: int = Field(default=1024, ge=128, description="MiB that reading a document may take")
-    workers: int = Field(default=1, ge=1, le=64, description="processes that read documents side by side")
+    max_memory: int = Field(default=1024, ge=128, description="MiB of memory that reading a document may take")
+    workers: int = Field(
+        default=2, ge=1, le=64, description="processes that read documents side by side; each starts when it is needed"
+    )
     ocr: bool = Field(default=False, description="read scanned PDFs with the program tesseract: seconds a page")
     ocr_languages: str = Field(
         default="eng",
@@ -139,7 +141,7 @@ class DriftSettings(Section):
 
     every: float = Field(default=3600.0, gt=0, description="seconds between checks by `worker` and `serve`")
     queries: Literal["continue", "refuse"] = Field(
-        default="continue", description="what becomes of questions while a generation is in quarantine"
+        default="refuse", description="what becomes of questions while a generation is in quarantine"
     )
 
 
@@ -193,7 +195,7 @@ class GenerationSettings(Section):
 
 
 class FolderSource(Section):
-    """Files under a folder (or one file)."""
+    """Files under a folder (or one file). Hidden ones, node_modules and __pycache__ are passed over."""
 
     kind: Literal["folder"] = "folder"
     path: Path
@@ -282,7 +284,13 @@ class ObjectStoreSource(Section):
     )
 
 
-Source = Annotated[FolderSource | WebSource | ObjectStoreSource | SqlSource, Field(discriminator="kind")]
+class PushSource(Section):
+    """Documents that are sent here. They are kept in the catalog, for there is nowhere to read them again."""
+
+    kind: Literal["push"] = "push"
+
+
+Source = Annotated[FolderSource | WebSource | ObjectStoreSource | SqlSource | PushSource, Field(discriminator="kind")]
 
 
 class ServerSettings(Section):

@@ -32,6 +32,12 @@ def parse(data: bytes, name: str, charset: str | None, ocr: str | None) -> Docum
             os._exit(int(argument))
         case "fail":
             raise KeyError(argument)
+        case "quote":
+            raise ValueError("half a pair: \ud800")
+        case "languages":
+            return honest(f"ocr {ocr}".encode(), name)
+        case "answer-size":
+            wire.frame = lambda payload: int(argument).to_bytes(wire.PREFIX, "big")
         case "refuse":
             raise EncryptedDocument(f"{name} needs a password", hint="save a copy without one")
         case "print":

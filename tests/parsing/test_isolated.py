@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -41,7 +42,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     pools: list[ParserPool] = []
 
-    def made(size: int = 1, parser: str = "faulty_parser:parse", **limits: float) -> ParserPool:
+    def made(size: int = 1, parser: str = "faulty_parser:parse", **limits: Any) -> ParserPool:
         pools.append(ParserPool(ParsingSettings(**limits), size, parser))
         return pools[-1]
 
@@ -98,6 +99,11 @@ async def test_the_character_set_reaches_the_parser(pool: ParserPool) -> None:
     assert (await pool.parse(data, "a.txt", "utf-16-le")).text == parse(data, "a.txt", "utf-16-le").text
 
 
+async def test_ocr_is_asked_for_by_the_settings(make: Make) -> None:
+    assert (await make().parse(b"languages", "a.txt")).text == "ocr None"
+    assert (await make(ocr=True, ocr_languages="eng+deu").parse(b"languages", "a.txt")).text == "ocr eng+deu"
+
+
 async def test_errors_come_across_as_they_are(make: Make) -> None:
     pool = make()
     with pytest.raises(EmptyDocument) as empty:
@@ -149,6 +155,11 @@ async def test_memory_that_the_system_refuses(make: Make) -> None:
     assert await number(pool) != first
 
 
+async def test_an_answer_larger_than_the_memory_limit_is_not_read(make: Make) -> None:
+    with pytest.raises(DocumentTooCostly, match="128 MiB of memory"):
+        await make(max_memory=128).parse(f"answer-size {2**40}".encode(), "a.txt")
+
+
 async def test_memory_that_is_kept_costs_the_process(make: Make) -> None:
     pool = make(max_memory=256)
     first = await number(pool)
@@ -172,6 +183,7 @@ async def test_an_endless_document_is_given_up(make: Make, endless: bytes) -> No
         (b"dereference", r"a\.txt cannot be read: its parser was ended by SIGSEGV"),
         (b"exit 3", r"a\.txt cannot be read: its parser ended with status 3"),
         (b"fail here", r"a\.txt cannot be read: KeyError: 'here'"),
+        (b"quote", r"ValueError: half a pair: \\ud800"),
         (b"answer nonsense", "no proper answer"),
         (b'answer {"document": null}', "no proper answer"),
         (b'answer {"failure": {"code": "new", "message": "m", "hint": ""}}', "no error has the code new"),

@@ -163,10 +163,11 @@ class _Child:
         return await self._frame()
 
     async def _frame(self) -> bytes:
-        """Raises EOFError when there is no whole one, or it is larger than the parser could have held."""
+        """Raises EOFError when there is no whole one, or it is larger than what the process may take."""
         assert self._process.stdout is not None
         length = int.from_bytes(await self._process.stdout.readexactly(wire.PREFIX), "big")
         if length > self._most_memory:
+            self._give_up_on_memory()
             raise EOFError
         return await self._process.stdout.readexactly(length)
 
@@ -181,6 +182,9 @@ class _Child:
     async def _kill_when_swollen(self) -> None:
         while self._used() <= self._most_memory:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(GLANCE)
+        self._give_up_on_memory()
+
+    def _give_up_on_memory(self) -> None:
         self._swollen = True
         self._kill()
 
@@ -228,17 +232,10 @@ class _Child:
 async def _spawn(parser: str, limits: ParsingSettings) -> asyncio.subprocess.Process:
     """Raises DocumentUnavailable."""
     backstop = 2 * limits.max_memory * MEBIBYTE  # for what swells too fast to be seen in time
+    command = (sys.executable, "-P", "-m", "ragstone.parsing.worker_process")
     try:
         return await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-P",
-                "-m",
-                "ragstone.parsing.worker_process",
-                parser,
-                str(limits.timeout),
-                str(backstop),
-            ),
+            *(*command, parser, str(limits.timeout), str(backstop)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=_environment(),

@@ -77,7 +77,9 @@ def decode_reply(payload: bytes) -> Document | DocumentError:
 
 
 def failure(error: DocumentError) -> Reply:
-    return Reply(failure=Failure(code=error.code, message=str(error), hint=error.hint))
+    """A message may quote any bytes of a document; half a surrogate pair cannot be sent."""
+    message = str(error).encode("utf-8", "backslashreplace").decode()
+    return Reply(failure=Failure(code=error.code, message=message, hint=error.hint))
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from ragstone.errors import BrokenDocument, DocumentError, DocumentTooCostly
 from ragstone.models import Document
 from ragstone.parsing import wire
 
+NICE = 10
+"""A parent that is as nice already is not to be waited for: it may feed on what is parsed here."""
+
 Parser = Callable[[bytes, str, str | None, str | None], Document]
 
 
@@ -44,7 +47,7 @@ def main(parser: str, seconds: str, memory: str) -> None:
 def _withdraw() -> None:
     """Behind all other work, and only as long as the parent lives. It ends this process, no signal to all does."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(10)
+    os.nice(max(0, NICE - os.nice(0)))
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG: an endless loop does not see that the input has ended
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL, 0, 0, 0)
@@ -87,7 +90,7 @@ def _reply(parse: Parser, data: bytes, request: wire.Request) -> bytes:
         message = f"{request.name} needs too much memory to be read"
         return wire.encode(wire.failure(DocumentTooCostly(message, hint="raise parsing.max_memory, or exclude it")))
     except Exception as error:  # noqa: BLE001 - what a parser does not expect of a document is the document's fault
-        message = f"{request.name} cannot be read: {type(error).__name__}: {error}"
+        message = f"{request.name} cannot be read: {type(error).__name__}: {error}"[:1000]
         return wire.encode(wire.failure(BrokenDocument(message)))
 
 
