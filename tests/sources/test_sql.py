@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
-from contracts.source import SourceContract, content, listed, skipped
+from contracts.source import SourceContract, WatchedContract, content, listed, skipped, told, watching
 from postgres import Postgres
-from ragstone.errors import SourceError
+from ragstone.errors import DocumentUnavailable, SourceError
 from ragstone.models import Item
 from ragstone.parsing.parse import parse
 from ragstone.settings import SqlSource, load
@@ -55,10 +58,10 @@ def table(path: Path, **changes: Any) -> SqlTable:
     return SqlTable("my things", settings.model_copy(update=changes))
 
 
-class TestSqlTable(SourceContract):
+class TestSqlTable(SourceContract, WatchedContract):
     @pytest.fixture
     def source(self, database: Path) -> SqlTable:
-        return table(database)
+        return table(database, poll=0.02)
 
     @pytest.fixture
     def change_one(self, database: Path) -> Callable[[], None]:
@@ -118,7 +121,11 @@ async def test_a_version_column_tells_of_changes(database: Path) -> None:
     [
         ({"table": "thing"}, "no table thing", "there are things"),
         ({"text": ("text",)}, "no column text", "it has tag, name, about, care_notes, price, version"),
-        ({"url": SecretStr("sqlite:////nowhere/at/all.db")}, "no file /nowhere/at/all.db", ""),
+        (
+            {"url": SecretStr("sqlite:////nowhere/at/all.db")},
+            "no file /nowhere/at/all.db",
+            "the folder of ragstone.toml",
+        ),
         ({"url": SecretStr("not a url")}, "Could not parse", "database URLs"),
         ({"url": SecretStr("mysql://u:hidden@h/d")}, "No module named", "driver"),
     ],
@@ -156,13 +163,295 @@ async def test_many_rows_and_numbers_for_keys(tmp_path: Path) -> None:
     assert await content(source, items[-1]) == b"# Thing 1200\n\nText 1200\n"
 
 
-async def test_postgresql_types(postgres: Postgres) -> None:
-    import psycopg
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("INTEGER", [1, 2, -3]),
+        ("TEXT", ["a", "A", " b/ü%20 "]),
+        ("DATE", ["2026-01-02", "2026-01-03"]),
+        ("REAL", [0.5, 1e30]),
+        ("BLOB", [b"\x00a", b"b"]),
+        ("INTEGER", ["of another type", 5]),
+    ],
+)
+async def test_keys_of_any_type_are_found_again(tmp_path: Path, kind: str, values: list[Any]) -> None:
+    path = tmp_path / "keys.db"
+    run(path, f"CREATE TABLE things (tag {kind}, name TEXT, about TEXT)")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany("INSERT INTO things VALUES (?, 'N', 'T')", [(value,) for value in values])
+        connection.commit()
+    source = table(path, text=("about",), metadata=())
+    items = await listed(source)
+    assert len(items) == len(values)
+    for item in items:
+        assert await source.look(item.uri) == item
+        assert await content(source, item) == b"# N\n\nT\n"
 
+
+async def test_a_database_that_fails_may_come_back(database: Path) -> None:
+    source = table(database)
+    item = (await listed(source))[0]
+    run(database, "DROP TABLE things")
+    with pytest.raises(DocumentUnavailable, match="no such table"):
+        await source.fetch(item, 1000)
+
+
+# --- what changes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    path = tmp_path / "counted.db"
+    run(path, "CREATE TABLE things (tag INTEGER PRIMARY KEY, name TEXT, about TEXT, version INTEGER)")
+    run(path, "INSERT INTO things VALUES (1, 'One', 'T', 7), (2, 'Two', 'T', 8)")
+    return path
+
+
+def counting(path: Path, **changes: Any) -> SqlTable:
+    return table(path, **{"text": ("about",), "metadata": (), "version": "version", "poll": 0.02, **changes})
+
+
+async def test_polling_tells_of_rows_whose_version_grew(counted: Path) -> None:
+    async with watching(counting(counted)) as changes:
+        assert await anext(changes) == frozenset()  # a listing tells what changed before
+        run(counted, "UPDATE things SET version = 9 WHERE tag = 1")
+        assert await anext(changes) == {"sql:my%20things/1"}
+        run(counted, "INSERT INTO things VALUES (3, 'Three', 'T', 9)")  # as new as the newest
+        assert await anext(changes) == {"sql:my%20things/3"}
+        run(counted, "DELETE FROM things WHERE version = 9")
+        run(counted, "INSERT INTO things VALUES (4, 'Four', 'T', 10), (5, 'Five', 'T', 11)")
+        assert await anext(changes) == {"sql:my%20things/4", "sql:my%20things/5"}
+
+
+async def test_polling_begins_with_an_empty_table(counted: Path) -> None:
+    run(counted, "DELETE FROM things")
+    async with watching(counting(counted)) as changes:
+        assert await anext(changes) == frozenset()
+        run(counted, "INSERT INTO things VALUES (1, 'One', 'T', 1), (2, 'Two', 'T', 2)")
+        assert await anext(changes) == {"sql:my%20things/1", "sql:my%20things/2"}
+
+
+async def test_versions_of_text_have_no_order(database: Path) -> None:
+    async with watching(table(database, version="version", poll=0.02)) as changes:
+        assert [await anext(changes) for _ in range(3)] == [frozenset()] * 3
+
+
+async def test_without_polling_nothing_is_told(counted: Path) -> None:
+    async with watching(counting(counted, poll=0)) as changes:
+        waiting = asyncio.ensure_future(told(changes, ""))
+        run(counted, "UPDATE things SET version = 9")
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+async def test_only_postgresql_notifies(counted: Path) -> None:
+    async with watching(counting(counted, notify=True)) as changes:
+        with pytest.raises(SourceError, match="only PostgreSQL") as caught:
+            await anext(changes)
+    assert "notify = false" in caught.value.hint
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(postgres: Postgres) -> Iterator[str]:
+    """The URL of a database with a table of two things."""
+    with postgres.database() as url:
+        execute(url, "CREATE SCHEMA shop; CREATE TABLE shop.things (tag text PRIMARY KEY, name text, about text)")
+        execute(url, "INSERT INTO shop.things VALUES ('a/1 ü', 'A', 'First'), ('b', 'B', 'Second')")
+        yield url
+        execute(url, "DROP SCHEMA shop CASCADE")
+
+
+def execute(url: str, statement: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        done = connection.execute(statement.encode())
+        return done.fetchall() if done.description else []
+
+
+def changing(url: str, statement: str) -> Callable[[], None]:
+    def change() -> None:
+        execute(url, statement)
+
+    return change
+
+
+def as_user(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{name}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def notifying(url: str, **changes: Any) -> SqlTable:
+    given = {"table": "shop.things", "text": ("about",), "metadata": (), "notify": True, "poll": 0.1, **changes}
+    return table(Path(), url=SecretStr(url.replace("postgresql://", "postgresql+psycopg://")), **given)
+
+
+class TestNotifyingTable(SourceContract, WatchedContract):
+    @pytest.fixture
+    def source(self, shop: str) -> SqlTable:
+        return notifying(shop)
+
+    @pytest.fixture
+    def change_one(self, shop: str) -> Callable[[], None]:
+        return changing(shop, "UPDATE shop.things SET about = 'Changed' WHERE tag LIKE 'a%'")
+
+    @pytest.fixture
+    def remove_one(self, shop: str) -> Callable[[], None]:
+        return changing(shop, "DELETE FROM shop.things WHERE tag LIKE 'a%'")
+
+    @pytest.fixture
+    def spoil_one(self, shop: str) -> Callable[[], None]:
+        without = "ALTER TABLE shop.things DROP CONSTRAINT things_pkey, ALTER tag DROP NOT NULL"
+        return changing(shop, f"{without}; INSERT INTO shop.things (name) VALUES ('Without a key')")
+
+    @pytest.fixture
+    def remove_all(self, shop: str) -> Callable[[], None]:
+        return changing(shop, "DROP TABLE shop.things")
+
+
+async def test_notices_name_every_key_that_was_written(shop: str) -> None:
+    async with watching(notifying(shop)) as changes:
+        assert await anext(changes) == frozenset()
+        for statement, keys in (
+            ("INSERT INTO shop.things VALUES ('c'), ('d')", "cd"),
+            ("UPDATE shop.things SET tag = 'e' WHERE tag = 'c'", "ce"),
+            ("DELETE FROM shop.things WHERE tag IN ('d', 'e')", "de"),
+            ("INSERT INTO shop.things VALUES ('b', 'B2') ON CONFLICT (tag) DO UPDATE SET name = excluded.name", "b"),
+        ):
+            execute(shop, statement)
+            assert await anext(changes) == {f"sql:my%20things/{key}" for key in keys}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "TRUNCATE shop.things",
+        "INSERT INTO shop.things SELECT n FROM generate_series(1, 1001) AS n",
+        "INSERT INTO shop.things VALUES (repeat('ü', 5000))",
+        "INSERT INTO shop.things VALUES ('')",
+    ],
+)
+async def test_what_no_notice_can_name_asks_for_a_listing(shop: str, statement: str) -> None:
+    execute(shop, "ALTER TABLE shop.things DROP CONSTRAINT things_pkey")  # its index takes no long keys
+    async with watching(notifying(shop)) as changes:
+        await anext(changes)
+        execute(shop, statement)
+        assert await anext(changes) == frozenset()
+
+
+async def test_triggers_are_made_once_and_removed(shop: str) -> None:
+    triggers = "SELECT tgname, xmin::text FROM pg_trigger WHERE tgrelid = 'shop.things'::regclass ORDER BY 1"
+    source = notifying(shop)
+    made = []
+    for _ in range(2):
+        async with watching(source) as changes:
+            await anext(changes)
+        made.append(execute(shop, triggers))
+    assert len(made[0]) == 4
+    assert made[0] == made[1]
+    await source.uninstall()
+    await source.uninstall()
+    assert execute(shop, triggers) == []
+    assert execute(shop, "SELECT proname FROM pg_proc WHERE proname LIKE 'ragstone%'") == []
+
+
+async def test_two_tables_under_one_long_name_do_not_meet(shop: str) -> None:
+    execute(shop, "CREATE TABLE shop.others (id integer PRIMARY KEY, name text, about text)")
+    settings = notifying(shop)._settings
+    name = "ü" * 100
+    first = SqlTable(name, settings)
+    second = SqlTable(name, settings.model_copy(update={"table": "shop.others", "key": "id"}))
+    async with watching(first) as things, watching(second) as others:
+        await anext(things)
+        await anext(others)
+        execute(shop, "INSERT INTO shop.others VALUES (5)")
+        assert await anext(others) == {second.prefix + "5"}
+        execute(shop, "DELETE FROM shop.things WHERE tag = 'b'")
+        await told(things, first.prefix + "b")
+
+
+async def test_writers_do_not_fail_when_the_key_is_renamed(shop: str) -> None:
+    async with watching(notifying(shop)) as changes:
+        await anext(changes)
+        execute(shop, "ALTER TABLE shop.things RENAME tag TO label")
+        execute(shop, "INSERT INTO shop.things VALUES ('c')")
+        assert await anext(changes) == frozenset()
+
+
+async def test_after_a_lost_connection_a_listing_is_asked_for(shop: str) -> None:
+    listeners = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+    async with watching(notifying(shop)) as changes:
+        await anext(changes)
+        execute(shop, f"SELECT pg_terminate_backend(pid) {listeners}")
+        execute(shop, "INSERT INTO shop.things VALUES ('c')")
+        assert await anext(changes) == frozenset()
+        execute(shop, "INSERT INTO shop.things VALUES ('d')")
+        assert await anext(changes) == {"sql:my%20things/d"}
+
+
+async def test_triggers_that_were_dropped_are_made_again(shop: str) -> None:
+    source = notifying(shop)
+    async with watching(source) as changes:
+        await anext(changes)
+        await source.uninstall()
+        execute(shop, "INSERT INTO shop.things VALUES ('c')")
+        assert await anext(changes) == frozenset()
+        execute(shop, "INSERT INTO shop.things VALUES ('d')")
+        assert await anext(changes) == {"sql:my%20things/d"}
+
+
+async def test_who_may_not_make_triggers_is_told_what_to_do(shop: str) -> None:
+    execute(shop, "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA shop TO reader")
+    execute(shop, "GRANT SELECT ON shop.things TO reader")
+    try:
+        reading = notifying(as_user(shop, "reader"))
+        async with watching(reading) as changes:
+            with pytest.raises(SourceError, match="permission denied") as caught:
+                await anext(changes)
+        assert "table's owner" in caught.value.hint
+        async with watching(notifying(shop)) as changes:  # the owner
+            await anext(changes)
+        async with watching(reading) as changes:
+            await anext(changes)
+            execute(shop, "INSERT INTO shop.things VALUES ('c')")
+            assert await anext(changes) == {"sql:my%20things/c"}
+    finally:
+        execute(shop, "DROP OWNED BY reader; DROP ROLE reader")
+
+
+async def test_keys_must_have_one_text_to_be_told_by_notices(shop: str) -> None:
+    execute(shop, "ALTER TABLE shop.things ADD day date")
+    async with watching(notifying(shop, key="day")) as changes:
+        with pytest.raises(SourceError, match="neither number, text nor uuid"):
+            await anext(changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("bigint", "5"), ("char(4)", "ab"), ("numeric(8,2)", "1.5"), ("uuid", None)]
+)
+async def test_notices_and_listings_call_a_row_the_same(shop: str, kind: str, value: str | None) -> None:
+    execute(shop, f"CREATE TABLE shop.keys (tag {kind}, name text, about text)")
+    source = notifying(shop, table="shop.keys")
+    async with watching(source) as changes:
+        await anext(changes)
+        given = f"'{value}'" if value else "gen_random_uuid()"
+        execute(shop, f"INSERT INTO shop.keys VALUES ({given}, 'N', 'T')")
+        (uri,) = await anext(changes)
+    (item,) = await listed(source)
+    assert item.uri == uri
+    assert await source.look(uri) == item
+
+
+async def test_postgresql_types(postgres: Postgres) -> None:
     with postgres.database() as url:
         with psycopg.connect(url) as connection:
             connection.execute(
-                "CREATE TABLE things (tag uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text, about text,"
+                "DROP TABLE IF EXISTS things; CREATE TABLE things ("
+                "tag uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text, about text,"
                 " price numeric(8, 2), bought date, changed timestamptz DEFAULT now())"
             )
             connection.execute("INSERT INTO things (name, about, price, bought) VALUES ('N', 'T', 12.50, '2026-01-02')")

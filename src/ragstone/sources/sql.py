@@ -123,7 +123,8 @@ class SqlTable:
     def _batches(self) -> Generator[list[Item | Skip], None, None]:
         from sqlalchemy import select
 
-        statement = select(*self._columns()).execution_options(yield_per=BATCH)
+        columns = self._columns()
+        statement = select(*columns).order_by(self._table.c[self._settings.key]).execution_options(yield_per=BATCH)
         with self._connected() as connection:
             for rows in connection.execute(statement).mappings().partitions():
                 yield [self._item(row) for row in rows]
