@@ -148,7 +148,7 @@ class _Reader:
     def line(self, words: Sequence[re.Match[str]]) -> tuple[int, list[Fragment]]:
         """The quarter turns that the line is written at, and its fragments as seen at that turn."""
         first = self._index(words[0].start())
-        turn = round(raw.FPDFText_GetCharAngle(self._raw, first) / (math.pi / 2)) % 4
+        turn = -round(raw.FPDFText_GetCharAngle(self._raw, first) / (math.pi / 2)) % 4
         size = self._size(first)
         found: list[Fragment] = []
         group: list[_Word] = []

@@ -30,6 +30,10 @@ SPANNING = 0.35
 """Cells over several columns count for nothing as long as there are no more of them than this for each row."""
 
 
+FILLED = 0.45
+"""The share of a table's cells that have something in them, at least."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
     """Consecutive rows: those of a table, or (`cells` empty) those of text."""
@@ -114,10 +118,41 @@ def _over_several(rows: Sequence[Row]) -> set[int]:
 
 
 def _is_table(rows: Sequence[Row], gutters: Sequence[float]) -> bool:
-    """At least three rows with two filled cells or more, or two rows with three."""
+    """At least three rows with two filled cells or more, or two rows with three; formulas leave most cells empty."""
     filled = [len({bisect(gutters, fragment.x0) for fragment in row}) for row in rows]
     several = sum(cells > 1 for cells in filled)
-    return 2 * several >= len(rows) and (several > 2 or sum(cells > 2 for cells in filled) > 1)
+    if 2 * several < len(rows) or sum(filled) < FILLED * len(rows) * (len(gutters) + 1):
+        return False
+    return (several > 2 or sum(cells > 2 for cells in filled) > 1) and _are_straight(rows, gutters)
+
+
+def _are_straight(rows: Sequence[Row], gutters: Sequence[float]) -> bool:
+    """Whether the cells of most columns share an edge or the middle: words of justified text do not.
+
+    Its last words do on the right: they count as cells only when they hold numbers or stand far off.
+    """
+    columns: dict[int, list[tuple[Fragment, float]]] = {}
+    for row in rows:
+        for left, right in pairwise(row):
+            if (at := bisect(gutters, right.x0)) > bisect(gutters, left.x0):
+                columns.setdefault(at, []).append((right, right.x0 - left.x1))
+    straight = [_is_straight(cells, is_last=at == max(columns)) for at, cells in columns.items()]
+    return 2 * sum(straight) >= len(straight)
+
+
+def _is_straight(cells: Sequence[tuple[Fragment, float]], *, is_last: bool) -> bool:
+    fragments = [fragment for fragment, _ in cells]
+    if _share([f.x0 for f in fragments]) or _share([(f.x0 + f.x1) / 2 for f in fragments]):
+        return True
+    numbers = 2 * sum(any(map(str.isdigit, f.text)) for f in fragments) > len(fragments)
+    is_far = median(gap for _, gap in cells) >= 3 * fragments[0].size
+    return _share([f.x1 for f in fragments]) and (not is_last or numbers or is_far)
+
+
+def _share(edges: Sequence[float]) -> bool:
+    """Whether most are (almost) equal."""
+    middle = median(edges)
+    return 5 * sum(abs(edge - middle) < 2.5 for edge in edges) >= 3 * len(edges)
 
 
 def _cells(rows: Sequence[Row], gutters: Sequence[float], hyphens: Hyphens) -> tuple[tuple[str, ...], ...]:
