@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from ragstone.errors import BrokenDocument
 from ragstone.parsing.parse import parse
 
 HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook" / "docs"
@@ -75,3 +78,32 @@ def test_white_space_is_as_a_browser_shows_it() -> None:
         parse(page("<p>one\n   two&nbsp;&nbsp;three <i>four</i>\n five</p>"), "a.html").text
         == "one two three four five"
     )
+
+
+@pytest.mark.parametrize("depth", [100, 260, 1900])
+def test_a_deep_page_is_read_whole(depth: int, capfd: pytest.CaptureFixture[str]) -> None:
+    deep = "<div>" * depth + "<p>Deep words</p>" + "</div>" * depth
+    document = parse(page(f"<p>{LONG}</p>{deep}<p>After it all</p>"), "a.html")
+    assert "Deep words" in document.text
+    assert "After it all" in document.text
+    assert capfd.readouterr().err == ""
+
+
+def test_a_page_too_deep_to_be_read_says_so() -> None:
+    with pytest.raises(BrokenDocument, match="nested too deeply"):
+        parse(page("<div>" * 5000 + "Deep words"), "a.html")
+
+
+def test_a_short_deep_page_keeps_its_headings() -> None:
+    deep = "<div>" * 300 + "<h2>Deep</h2><p>Words</p>" + "</div>" * 300
+    assert [section.path for section in parse(page(deep), "a.html").sections] == [("Deep",)]
+
+
+def test_words_of_deep_boxes_stay_apart() -> None:
+    words = parse(page("<div>" * 150 + "one<div>two</div>three" + "</div>" * 150), "a.html").text.split()
+    assert words == ["one", "two", "three"]
+
+
+def test_lists_nested_without_end_are_refused() -> None:
+    with pytest.raises(BrokenDocument, match="nested too deeply"):
+        parse(page("<ul><li>word" * 900), "a.html")

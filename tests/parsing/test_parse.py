@@ -15,11 +15,24 @@ from ragstone.models import Document
 from ragstone.parsing.parse import parse
 
 HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook" / "docs"
-NAMES = st.sampled_from(["a.md", "a.html", "a.txt", "a.py", "a.csv", "a.pdf", "a"])
+NAMES = st.sampled_from(
+    ["a.md", "a.html", "a.txt", "a.py", "a.csv", "a.json", "a.jsonl", "a.eml", "a.docx", "a.pdf", "a"]
+)
 PIECES = (
     *("# A\n", "A\n===\n", "```\n", "---\n", "title: x\n", "| a | b |\n", "| - | - |\n", "- x\n", "\t", "\r\n", "\0"),
     *("<p>", "</p>", "<table><tr><td>", "<pre>", "<li>", "<ul>", "&#xD800;", "<!doctype html>", "<br>", "\ufeff"),
-    *("%PDF-1.7\n", "word ", "日本語", "\x0c", "\ud800"),
+    *(
+        "%PDF-1.7\n",
+        "From: a\nTo: b\nDate: ",
+        "Content-Type: text/html\n\n",
+        '{"a": [',
+        "]}",
+        "1,",
+        "word ",
+        "日本語",
+        "\x0c",
+        "\ud800",
+    ),
 )
 MARKUP = st.lists(st.sampled_from(PIECES), max_size=30).map(
     lambda parts: "".join(parts).encode("utf-8", "surrogatepass")
@@ -169,3 +182,20 @@ def test_many_threads_may_parse_at_once() -> None:
 @pytest.mark.parametrize("text", ["Le café est très bon à la plage.", "Él irá mañana a la montaña.", "résumé naïve"])
 def test_a_short_text_of_western_europe_is_read_as_one(text: str) -> None:
     assert parse(text.encode("cp1252"), "note.txt").text == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("koi8-r", "KOI8-R"), ("utf-8", "latin-1"), ("utf-16-le", "utf-16le"), ("cp1251", "koi8-x")]
+)
+def test_what_the_source_says_of_the_encoding_is_believed_when_it_can_be_true(encoding: str, said: str) -> None:
+    text = "Добрый день, дорогие друзья. Сегодня хорошая погода, и мы пойдем гулять в парк."
+    assert parse(text.encode(encoding), "a.txt", said).text == text
+
+
+@pytest.mark.parametrize("said", ["hex", "utf-16", "no-such", "ascii"])
+def test_what_the_source_cannot_mean_is_passed_over(said: str) -> None:
+    assert parse(b"Plain words in ASCII", "a.txt", said).text == "Plain words in ASCII"
+
+
+def test_latin_1_is_read_as_browsers_do() -> None:
+    assert parse("“quoted” 5 €".encode("cp1252"), "a.txt", "iso-8859-1").text == "“quoted” 5 €"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -33,6 +34,8 @@ async def examine(settings: Settings) -> list[Finding]:
         ("embedding model", _model),
         ("catalog and index", _engines),
     ]
+    if settings.parsing.ocr:
+        checks.insert(2, ("scans", _scans))
     return [await _finding(what, check, settings) for what, check in checks]
 
 
@@ -64,8 +67,18 @@ async def _data_folder(settings: Settings) -> str:
     return f"{settings.data_dir}, {free / 2**30:.0f} GB free"
 
 
+async def _scans(settings: Settings) -> str:
+    from ragstone.parsing.ocr import INSTALL_LANGUAGES, installed_languages
+
+    installed = await asyncio.to_thread(installed_languages)
+    missing = set(settings.parsing.ocr_languages.split("+")) - installed
+    if missing:
+        raise RagstoneError(f"tesseract cannot read {', '.join(sorted(missing))}", hint=INSTALL_LANGUAGES)
+    return f"tesseract reads {settings.parsing.ocr_languages}"
+
+
 async def _model(settings: Settings) -> str:
-    from ragstone.app import make_embedder
+    from ragstone.parts import make_embedder
 
     embedder = make_embedder(settings.embedding, settings.cache_dir)
     try:

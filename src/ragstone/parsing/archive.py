@@ -20,7 +20,7 @@ PIECE = 2**16
 """Bytes unpacked at a time; the zipfile module unpacks a whole member before it looks at its declared size."""
 
 _ENCRYPTED = 1
-_DOCTYPES = tuple("<!DOCTYPE".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+_ENTITIES = tuple("<!ENTITY".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 
 class Archive:
@@ -51,10 +51,10 @@ class Archive:
                 return b"".join(self._counted(iter(lambda: content.read(PIECE), b"")))
 
     def read_xml(self, member: str) -> bytes:
-        """As `read`. An office file has no use for a document type, which is where entities are declared."""
+        """As `read`. Entities, which can stand for ever more text or for other files, are refused."""
         content = self.read(member)
-        if any(doctype in content for doctype in _DOCTYPES):
-            raise BrokenDocument(f"{self._name} has a document type in its {member}, as only hostile files do")
+        if any(entity in content for entity in _ENTITIES):
+            raise BrokenDocument(f"{self._name} declares entities in its {member}, as only hostile files do")
         return content
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:

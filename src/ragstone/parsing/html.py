@@ -29,8 +29,8 @@ SILENT = {"script", "style", "noscript", "template", "svg", "nav", "footer", "if
 SHORT = 1000
 """Characters of a page's whole text."""
 
-DEEPEST = 100
-"""Levels; no page that a person wrote needs more."""
+DEEPEST = 50
+"""Levels; trafilatura loses text that lies much deeper, and no page that a person wrote needs more."""
 
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
 
@@ -59,7 +59,7 @@ def _tree(text: str, name: str) -> HtmlElement:
     except (LxmlError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
     if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
-        raise BrokenDocument(f"{name} is nested more than 2,000 levels deep", hint="exclude it, or save it anew")
+        raise _nested(name)  # more than 2,048 levels: the rest was left out
     _flatten(page)
     return page
 
@@ -83,7 +83,9 @@ def _content(page: HtmlElement, name: str) -> HtmlElement:
         raise EmptyDocument(f"{name} has no text in it")
     try:
         found = bare_extraction(deepcopy(page), include_comments=False, fast=True, favor_recall=True)
-    except (LxmlError, RecursionError, ValueError) as error:
+    except RecursionError:
+        raise _nested(name) from None
+    except (LxmlError, ValueError) as error:
         raise BrokenDocument(f"{name} cannot be read as HTML: {error}") from error
     if found is None or (len(found.body) < 2 and max(len(found.text or ""), len(_inline(body))) < SHORT):
         return body
@@ -105,9 +107,11 @@ def _read(element: HtmlElement, writer: Writer, name: str) -> None:
     try:
         _Reader(writer).flow(element)
     except RecursionError:
-        raise BrokenDocument(
-            f"{name} has lists or tables nested too deeply", hint="exclude it, or save it anew"
-        ) from None
+        raise _nested(name) from None
+
+
+def _nested(name: str) -> BrokenDocument:
+    return BrokenDocument(f"{name} is nested too deeply", hint="exclude it, or save it anew")
 
 
 class _Reader:

@@ -8,7 +8,6 @@ from typing import Literal
 
 from ragstone.errors import DocumentError, EncryptedDocument, UnsupportedDocument
 from ragstone.parsing.archive import Archive
-from ragstone.parsing.mail import is_mail
 
 BinaryKind = Literal["pdf", "docx", "pptx", "xlsx", "epub", "mail", "text"]
 TextKind = Literal["markdown", "html", "csv", "json", "jsonl", "paragraph", "code"]
@@ -85,6 +84,10 @@ CODE_SUFFIXES = """
 """
 CODE = frozenset(CODE_SUFFIXES.split())
 
+_HEADER = re.compile(rb"^([!-9;-~]+):[ \t]", re.M)
+_MAIL_HEADER = re.compile(
+    rb"from|to|cc|date|subject|message-id|received|return-path|mime-version|reply-to|delivered-to|dkim-signature"
+)
 _HTML_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 
 
@@ -97,7 +100,7 @@ def binary_kind(data: bytes, name: str) -> BinaryKind:
     if data.startswith(OLE):
         raise _old_office(data, name)
     _refuse_signatures(data, name)
-    if suffix(name) in MAIL or (suffix(name) not in TEXT_KINDS.keys() | CODE | HTML and is_mail(data)):
+    if suffix(name) in MAIL or (suffix(name) not in TEXT_KINDS.keys() | CODE | HTML and _is_mail(data)):
         return "mail"
     return "pdf" if suffix(name) == ".pdf" and not _HTML_START.match(data[:1024].decode("latin-1")) else "text"
 
@@ -145,6 +148,15 @@ def _refuse_signatures(data: bytes, name: str) -> None:
     for signature, kind in SIGNATURES:
         if data.startswith(signature) and (len(signature) > 3 or _has_controls(data)):
             raise _unsupported(name, kind)
+
+
+def _is_mail(data: bytes) -> bool:
+    """Whether it begins with header lines, three of them such as only a mail has, one of them From."""
+    lines = re.split(rb"\r?\n\r?\n", data[:65536].lstrip(), maxsplit=1)[0].splitlines()
+    names = [match[1].lower() for line in lines if (match := _HEADER.match(line))]
+    folded = sum(line.startswith((b" ", b"\t")) for line in lines)
+    known = {name for name in names if _MAIL_HEADER.fullmatch(name)}
+    return len(names) + folded == len(lines) and b"from" in known and len(known) >= 3
 
 
 def _has_brackets(text: str) -> bool:

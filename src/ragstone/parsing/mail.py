@@ -15,22 +15,9 @@ from ragstone.parsing.writer import Writer
 
 MEDIA_TYPE = "message/rfc822"
 SHOWN = ("From", "To", "Cc", "Date")
-HEADERS = rb"from|to|cc|date|subject|message-id|received|return-path|mime-version|reply-to|delivered-to|dkim-signature"
 ENCRYPTED = {"multipart/encrypted", "application/pgp-encrypted"}
 
-_HEADER = re.compile(rb"^([!-9;-~]+):[ \t]", re.M)
-_KNOWN_HEADER = re.compile(rb"(?:%b)" % HEADERS, re.I)
 _PARAGRAPHS = re.compile(r"\n\s*\n")
-
-
-def is_mail(data: bytes) -> bool:
-    """Whether it begins with header lines, three of them such as only a mail has, one of them From."""
-    head = re.split(rb"\r?\n\r?\n", data[:65536].lstrip(), maxsplit=1)[0]
-    lines = head.splitlines()
-    names = [match[1].lower() for line in lines if (match := _HEADER.match(line))]
-    folded = sum(line[:1] in (b" ", b"\t") for line in lines)
-    known = {name for name in names if _KNOWN_HEADER.fullmatch(name)}
-    return len(names) + folded == len(lines) and b"from" in known and len(known) >= 3
 
 
 def parse(data: bytes, name: str) -> Document:

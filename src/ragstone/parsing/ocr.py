@@ -16,6 +16,7 @@ from ragstone.parsing.writer import Writer
 
 PROGRAM = "tesseract"
 INSTALL = "install it (Debian, Ubuntu: apt-get install tesseract-ocr; macOS: brew install tesseract)"
+INSTALL_LANGUAGES = "install the language (Debian, Ubuntu: tesseract-ocr-deu …), or set parsing.ocr_languages"
 
 RESOLUTION = 300
 """Dots an inch: what tesseract is trained on."""
@@ -33,7 +34,7 @@ def parse_scan(data: bytes, name: str, languages: str) -> Document:
 
     Raises EmptyDocument when no word can be read, UnsupportedDocument when tesseract or a language is missing.
     """
-    program = find_program(name)
+    program = _find_program(f"{name} is a scan")
     writer = Writer()
     page_starts: list[int] = []
     for number in range(_page_count(data, name)):
@@ -45,18 +46,17 @@ def parse_scan(data: bytes, name: str, languages: str) -> Document:
     return writer.document(media_type="application/pdf", metadata={"ocr": languages}, page_starts=page_starts)
 
 
-def find_program(name: str = "") -> str:
-    """Where tesseract is. Raises UnsupportedDocument."""
+def _find_program(what: str) -> str:
     program = shutil.which(PROGRAM)
     if program is None:
-        raise UnsupportedDocument(f"{name} is a scan, and the program tesseract is not there to read it", hint=INSTALL)
+        raise UnsupportedDocument(f"{what}, and the program tesseract is not there", hint=INSTALL)
     return program
 
 
 def installed_languages() -> frozenset[str]:
     """Those that tesseract can read. Raises UnsupportedDocument when it is not there."""
     listed = subprocess.run(  # noqa: S603 - a fixed program
-        [find_program(), "--list-langs"], capture_output=True, check=False, text=True
+        [_find_program("parsing.ocr is on"), "--list-langs"], capture_output=True, check=False, text=True
     )
     return frozenset(line.strip() for line in listed.stdout.splitlines()[1:])
 
@@ -94,6 +94,6 @@ def _recognised(program: str, picture: bytes, languages: str, name: str) -> str:
     if "traineddata" in said or "language" in said:
         raise UnsupportedDocument(
             f"{name} is a scan, and tesseract cannot read {languages}",
-            hint="install the languages (Debian, Ubuntu: tesseract-ocr-deu …), or set parsing.ocr_languages",
+            hint=INSTALL_LANGUAGES,
         )
     raise BrokenDocument(f"{name} cannot be read by tesseract: {said[:200]}")

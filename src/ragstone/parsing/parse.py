@@ -15,7 +15,7 @@ from ragstone.parsing.archive import Archive
 from ragstone.parsing.decoding import decode
 from ragstone.parsing.kinds import binary_kind, text_kind
 
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 """Raised whenever the same bytes give another text, section or block: it is part of a generation's settings."""
 
 

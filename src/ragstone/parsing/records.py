@@ -65,7 +65,7 @@ def _write_table(writer: Writer, first: Sequence[str], rest: Iterator[Sequence[s
 
 def bare_row(cells: Sequence[str]) -> str:
     """A row of a table whose columns have no known names."""
-    return " | ".join(" ".join(clean(cell).split()) for cell in cells).rstrip(" |")
+    return " | ".join(" ".join(clean(cell).split()) for cell in cells).rstrip(" |").lstrip()
 
 
 def _are_names(row: Sequence[str]) -> bool:
