@@ -80,8 +80,8 @@ def chunks(
 
 
 async def _cut(settings: Settings, chunking: ChunkingSettings, file: Path) -> Cut:
-    from ragstone.app import make_embedder
     from ragstone.parsing.isolated import ParserPool
+    from ragstone.parts import make_embedder
 
     data = await asyncio.to_thread(_read, file)
     async with (
