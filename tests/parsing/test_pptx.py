@@ -53,9 +53,9 @@ def test_tables_and_charts_are_rows() -> None:
     table.cell(0, 0).text = "both"
     table.cell(0, 0).merge(table.cell(0, 1))
     table.cell(1, 0).text, table.cell(1, 1).text = "a", "b"
-    data = CategoryChartData()
+    data = CategoryChartData()  # type: ignore[no-untyped-call]
     data.categories = ["East", "West"]
-    data.add_series("Sales", (19.5, 21))
+    data.add_series("Sales", (19.5, 21))  # type: ignore[no-untyped-call]
     shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 500, 100, 100, data)
     tables = [text for kind, text in blocks(parse(saved(file), "a.pptx")) if kind == "table"]
     assert tables == ["both\na | b", "| East | West\nSales | 19.5 | 21"]
