@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from embedding.endpoint import Endpoint, serving
 from ragstone.embedding.files import cache_folder, pull
 from ragstone.embedding.local import LocalEmbedder
 from ragstone.embedding.model_list import LocalModel, local_model
@@ -26,3 +28,9 @@ def folder(model: LocalModel) -> Path:
 @pytest.fixture(scope="session")
 def local(folder: Path, model: LocalModel) -> LocalEmbedder:
     return LocalEmbedder.open(model.name, folder.parent, threads=2)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as endpoint:
+        yield endpoint

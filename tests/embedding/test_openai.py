@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.embedder import EmbedderContract
+from embedding.endpoint import BUSY, ERROR, USAGE, Endpoint, serving, vectors
 from llama import llama
+from ragstone.embedding.base import Lane, Usage
+from ragstone.embedding.limiter import Limiter
 from ragstone.embedding.openai import REQUEST_TOKENS, OpenAIEmbedder
 from ragstone.errors import ProviderError, ProviderUnavailable, SettingsError, TextsRefused
+
+LANES: tuple[Lane, ...] = ("query", "live", "backfill")
 
 
 class TestAgainstLlama(EmbedderContract):
@@ -49,63 +50,6 @@ async def test_a_wrong_key_is_told_with_what_to_do() -> None:
     assert "embedding.api_key" in error.value.hint
     assert not isinstance(error.value, ProviderUnavailable)
     await embedder.aclose()
-
-
-@dataclass
-class Endpoint:
-    """An HTTP server that answers each request with the next of its answers, and the last one for ever."""
-
-    answers: list[tuple[int, dict[str, str], Any]]
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    port: int = 0
-
-    def next(self) -> tuple[int, dict[str, str], Any]:
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def embedder(self, **changed: Any) -> OpenAIEmbedder:
-        settings = {"model": "m", "dimensions": 3, "max_tokens": 999, "retries": 1, **changed}
-        return OpenAIEmbedder(base_url=f"http://127.0.0.1:{self.port}/v1", **settings)
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    endpoint = Endpoint(answers=[])
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            endpoint.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status, headers, body = endpoint.next()
-            data = body(endpoint.requests[-1]) if callable(body) else body
-            payload = data.encode() if isinstance(data, str) else json.dumps(data).encode()
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        endpoint.port = server.server_port
-        Thread(target=server.serve_forever, args=(0.05,)).start()
-        yield endpoint
-        server.shutdown()
-
-
-def vectors(request: dict[str, Any], *, size: int = 3, scale: float = 1.0, reverse: bool = False) -> dict[str, Any]:
-    """A right answer: each text's length, in a vector."""
-    rows = [
-        {"object": "embedding", "index": index, "embedding": [scale * len(text), *[scale] * (size - 1)]}
-        for index, text in enumerate(request["input"])
-    ]
-    return {"object": "list", "model": "m", "data": rows[::-1] if reverse else rows, "usage": USAGE}
-
-
-USAGE = {"prompt_tokens": 1, "total_tokens": 1}
-ERROR = {"error": {"message": "told you", "code": None, "type": "error"}}
-BUSY = (429, {"Retry-After": "0.01"}, ERROR)
 
 
 async def test_a_busy_endpoint_is_asked_again_when_it_says(endpoint: Endpoint) -> None:
@@ -227,3 +171,125 @@ def test_it_is_made_without_the_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_refused_batch_is_halved_until_the_text_is_found(endpoint: Endpoint) -> None:
+    endpoint.answers = [endpoint.refusing("poison")]
+    embedder = endpoint.embedder()
+    texts = [f"text {number}" for number in range(16)]
+    texts[5] = "poison"
+    with pytest.raises(TextsRefused, match="1 of 16 texts") as told:
+        await embedder.embed(texts, "live")
+    assert list(told.value.refused) == [5]
+    others = [place for place in range(16) if place != 5]
+    np.testing.assert_array_equal(
+        told.value.vectors[others], await embedder.embed([texts[place] for place in others], "live")
+    )
+    assert np.isnan(told.value.vectors[5]).all()
+    assert len(endpoint.requests) - 1 == 9  # 16, then two of each of 8, 4, 2, 1
+    await embedder.aclose()
+
+
+@settings(max_examples=25, deadline=None)
+@given(bad=st.sets(st.integers(0, 11), max_size=11))
+async def test_exactly_the_bad_texts_are_refused(bad: set[int]) -> None:
+    with serving() as endpoint:
+        endpoint.answers = [endpoint.refusing("poison")]
+        embedder = endpoint.embedder(batch_size=12)
+        texts = [f"{'poison' if number in bad else 'text'} {number}" for number in range(12)]
+        refused: set[int] = set()
+        try:
+            found = await embedder.embed(texts, "live")
+        except TextsRefused as error:
+            refused, found = set(error.refused), error.vectors
+        assert refused == bad
+        assert np.isfinite(found[sorted(set(range(12)) - bad)]).all()
+        await embedder.aclose()
+
+
+async def test_texts_are_not_to_blame_when_none_is_taken(endpoint: Endpoint) -> None:
+    endpoint.answers = [(400, {}, ERROR)]
+    embedder = endpoint.embedder()
+    with pytest.raises(ProviderError, match="told you") as error:
+        await embedder.embed(["a", "b"], "live")
+    assert not isinstance(error.value, TextsRefused)
+    await embedder.aclose()
+
+
+async def test_texts_that_are_wrong_in_themselves_do_not_stop_the_others(endpoint: Endpoint) -> None:
+    endpoint.answers = [(200, {}, vectors)]
+    embedder = endpoint.embedder(max_tokens=20)
+    with pytest.raises(TextsRefused) as told:
+        await embedder.embed(["fine", " ", "x" * 50, "\ud83d"], "live")
+    assert list(told.value.refused) == [1, 2, 3]
+    assert [request["input"] for request in endpoint.requests] == [["fine"]]
+    await embedder.aclose()
+
+
+async def test_who_must_wait_too_long_is_told_how_long(endpoint: Endpoint) -> None:
+    endpoint.answers = [(429, {"Retry-After": "3600"}, ERROR)]
+    embedder = endpoint.embedder()
+    with pytest.raises(ProviderUnavailable) as error:
+        await embedder.embed(["text"], "live")
+    assert error.value.retry_after == 3600
+    assert len(endpoint.requests) == 1
+    await embedder.aclose()
+
+
+async def test_requests_tokens_and_money_are_counted(endpoint: Endpoint) -> None:
+    def billing(request: dict[str, Any]) -> dict[str, Any]:
+        return {**vectors(request), "usage": {"prompt_tokens": 1000, "total_tokens": 1000}}
+
+    endpoint.answers = [BUSY, (200, {}, billing)]
+    embedder = endpoint.embedder(batch_size=2, price=0.5)
+    assert embedder.usage == Usage()
+    await embedder.embed(["a", "b", "c"], "live")
+    assert embedder.usage == Usage(texts=3, tokens=2000, requests=2, money=0.001)
+    await embedder.aclose()
+
+
+async def test_tokens_are_estimated_where_nobody_bills(endpoint: Endpoint) -> None:
+    endpoint.answers = [(200, {}, lambda request: {**vectors(request), "usage": None})]
+    embedder = endpoint.embedder()
+    await embedder.embed(["some words"], "query")
+    assert embedder.usage == Usage(texts=1, tokens=embedder.count("some words"), requests=1)
+    await embedder.aclose()
+
+
+def test_the_price_is_that_of_the_list_only_at_openai() -> None:
+    name = "text-embedding-3-large"
+    assert OpenAIEmbedder(model=name, api_key="k").price == 0.13
+    assert OpenAIEmbedder(model=name, base_url="http://127.0.0.1:9/v1").price == 0
+    assert OpenAIEmbedder(model=name, base_url="http://127.0.0.1:9/v1", price=2).price == 2
+
+
+async def test_prefixes_are_sent_and_leave_less_room(endpoint: Endpoint) -> None:
+    endpoint.answers = [(200, {}, vectors)]
+    embedder = endpoint.embedder(query_prefix="query: ", document_prefix="passage: ")
+    for lane in LANES:
+        await embedder.embed(["river"], lane)
+    assert [request["input"] for request in endpoint.requests] == [
+        ["query: river"],
+        ["passage: river"],
+        ["passage: river"],
+    ]
+    assert embedder.max_tokens == 999 - embedder.count("passage: ")
+    assert embedder.fingerprint != endpoint.embedder().fingerprint
+    await embedder.aclose()
+
+
+async def test_the_limiter_is_asked_before_each_request(endpoint: Endpoint) -> None:
+    endpoint.answers = [(200, {}, vectors)]
+    slept: list[float] = []
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    embedder = endpoint.embedder(batch_size=1, limiter=Limiter(3, 0, clock=lambda: now[0], sleep=sleep))
+    await embedder.embed(["a", "b", "c"], "query")
+    assert slept == []
+    await embedder.embed(["d"], "query")
+    assert slept == [60]
+    await embedder.aclose()

@@ -8,9 +8,10 @@ wait here at all: they go straight to the embedder.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from functools import partial
+from itertools import chain, islice, repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ import numpy.typing as npt
 from ragstone.embedding.base import Embedder, Lane, Usage
 from ragstone.errors import ProviderError, RefusedText, TextsRefused
 from ragstone.models import Fingerprint, Vectors
+
+CLOSED = "the embedder was closed"
 
 Outcome: TypeAlias = npt.NDArray[np.float32] | Exception
 
@@ -32,13 +35,6 @@ class _Wanted:
     future: asyncio.Future[npt.NDArray[np.float32]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-
-    def settle(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Exception):
-            self.future.set_exception(outcome)
-            self.future.exception()  # it counts as seen: of several that fail, a caller looks at one
-        else:
-            self.future.set_result(outcome)
 
 
 class Pooled:
@@ -55,7 +51,7 @@ class Pooled:
         self._linger = linger
         self._waiting: dict[Lane, dict[str, _Wanted]] = {"live": {}, "backfill": {}}
         self._sent: dict[str, _Wanted] = {}
-        self._runs: set[asyncio.Task[None]] = set()
+        self._runs: set[asyncio.Task[list[Outcome]]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -93,8 +89,11 @@ class Pooled:
 
     async def aclose(self) -> None:
         """Drop what has not been sent, stop what has, and close the embedder."""
-        for each in chain(*(lane.values() for lane in self._waiting.values())):
-            each.settle(ProviderError("the embedder was closed"))
+        if self._timer:
+            self._timer.cancel()
+        for waiting in self._waiting.values():
+            _settle(waiting.values(), repeat(ProviderError(CLOSED)))
+            waiting.clear()
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -136,22 +135,16 @@ class Pooled:
                 self._waiting["backfill"].pop(each.text, None)
                 self._sent[each.text] = each
             batch.sort(key=lambda each: len(each.text))
-            run = asyncio.create_task(self._run(batch, lane))
+            run = asyncio.create_task(self._outcomes([each.text for each in batch], lane))
             self._runs.add(run)
-            run.add_done_callback(self._ended)
+            run.add_done_callback(partial(self._ended, batch))
 
-    def _ended(self, run: asyncio.Task[None]) -> None:
+    def _ended(self, batch: list[_Wanted], run: asyncio.Task[list[Outcome]]) -> None:
         self._runs.discard(run)
+        for each in batch:
+            del self._sent[each.text]
+        _settle(batch, repeat(ProviderError(CLOSED)) if run.cancelled() else run.result())
         self._dispatch(least=1)
-
-    async def _run(self, batch: list[_Wanted], lane: Lane) -> None:
-        outcomes: list[Outcome] = [ProviderError("the embedder was closed")] * len(batch)
-        try:
-            outcomes = await self._outcomes([each.text for each in batch], lane)
-        finally:
-            for each, outcome in zip(batch, outcomes, strict=True):
-                del self._sent[each.text]
-                each.settle(outcome)
 
     async def _outcomes(self, texts: list[str], lane: Lane) -> list[Outcome]:
         try:
@@ -163,3 +156,12 @@ class Pooled:
             ]
         except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to know
             return [error] * len(texts)
+
+
+def _settle(texts: Iterable[_Wanted], outcomes: Iterable[Outcome]) -> None:
+    for each, outcome in zip(texts, outcomes, strict=False):  # one outcome may be for all
+        if isinstance(outcome, Exception):
+            each.future.set_exception(outcome)
+            each.future.exception()  # it counts as seen: of several that fail, a caller looks at one
+        else:
+            each.future.set_result(outcome)
