@@ -24,15 +24,15 @@ from ragstone.settings import IndexSettings, Settings
 async def measure(folder: Path, data_dir: Path) -> None:
     settings = Settings(data_dir=data_dir, index=IndexSettings(linger=1))
     async with open_ragstone(settings) as ragstone:
-        await ragstone.embedder.embed(["load the model before the clock starts"], "live")
-        source = ragstone.source(str(folder))
+        await ragstone.embedders.present.embed(["load the model before the clock starts"], "live")
+        source = ragstone.upkeep.source(str(folder))
         start = time.perf_counter()
-        report = await ragstone.sync(source, lambda report: None)
+        report = await ragstone.upkeep.sync(source, lambda report: None)
         indexed = time.perf_counter() - start
         await ragstone.caught_up(600)
         searchable = time.perf_counter() - start
         start = time.perf_counter()
-        again = await ragstone.sync(source, lambda report: None)
+        again = await ragstone.upkeep.sync(source, lambda report: None)
         unchanged = time.perf_counter() - start
     print_report(report, again, indexed, searchable, unchanged)
 

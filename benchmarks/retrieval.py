@@ -36,7 +36,7 @@ def fusions() -> Iterator[tuple[str, RetrievalSettings]]:
 async def measure(settings: Settings, dataset: Dataset) -> None:
     settings = settings.model_copy(update={"collection": collection(dataset, settings)})
     async with open_ragstone(settings) as ragstone:
-        report = await ragstone.sync(Corpus(dataset), lambda report: None)
+        report = await ragstone.upkeep.sync(Corpus(dataset), lambda report: None)
         await ragstone.caught_up(3600)
         print(f"\n{dataset.name}, {dataset.split}: {len(dataset.corpus)} documents, {len(dataset.questions)} questions")
         if report.skipped:
@@ -47,7 +47,7 @@ async def measure(settings: Settings, dataset: Dataset) -> None:
 
 async def compare(ragstone: Ragstone, dataset: Dataset) -> None:
     scope, usual = await ragstone.scope(), ragstone.settings.retrieval
-    evaluator = Evaluator(dataset=dataset, retriever=ragstone.retriever, scope=scope, settings=usual)
+    evaluator = Evaluator(dataset=dataset, retriever=await ragstone.retriever(), scope=scope, settings=usual)
     found = {question: hits async for question, hits in evaluator.search(lambda: None)}
     ways: list[tuple[str, Run, RetrievalSettings]] = [("bm25", "bm25", usual), ("dense", "dense", usual)]
     ways += [(name, "hybrid", settings) for name, settings in fusions()]

@@ -17,7 +17,7 @@ QUESTION = "When is the kettle descaled?"
 async def indexed(ragstone: Ragstone, folder: Path) -> None:
     folder.mkdir()
     (folder / "tea.md").write_text("# Tea\n\nThe kettle is descaled on Thursdays.\n")
-    await ragstone.sync(ragstone.source(str(folder)), lambda report: None)
+    await ragstone.upkeep.sync(ragstone.upkeep.source(str(folder)), lambda report: None)
     assert await ragstone.caught_up(20)
 
 

@@ -278,6 +278,11 @@ class Scope:
     fingerprint: str
 
 
+def scope_of(generation: Generation) -> Scope:
+    """What searches of a generation may see."""
+    return Scope(tenant=generation.tenant, generation=generation.id, fingerprint=generation.fingerprint.digest)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A chunk that a search found, with each score that was asked for."""

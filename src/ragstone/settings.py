@@ -123,7 +123,9 @@ class IndexingSettings(Section):
     attempts: int = Field(default=10, ge=1, description="tries of a document before a transient failure is put down")
     worker: bool = Field(default=True, description="`ragstone serve` runs a worker beside it, at low priority")
     history_hours: int = Field(default=168, ge=0, description="superseded versions (without text) are kept as long")
-    tombstone_hours: int = Field(default=168, ge=1, description="a late event cannot bring back what is deleted as long")
+    tombstone_hours: int = Field(
+        default=168, ge=1, description="a late event cannot bring back what is deleted as long"
+    )
     standby_hours: int = Field(default=72, ge=0, description="a generation that was replaced is kept for a rollback")
 
 
@@ -133,7 +135,9 @@ class ReindexSettings(Section):
     questions: int = Field(default=100, ge=1, description="questions that both generations are asked")
     k: int = Field(default=10, ge=1, le=100, description="documents compared for each question")
     min_overlap: float = Field(default=0.5, ge=0, le=1, description="least mean share of documents in common")
-    max_loss: float = Field(default=0.02, ge=0, le=1, description="most nDCG that may be lost, where relevance is known")
+    max_loss: float = Field(
+        default=0.02, ge=0, le=1, description="most nDCG that may be lost, where relevance is known"
+    )
 
 
 class DriftSettings(Section):
@@ -262,6 +266,8 @@ class WebSource(Section):
     def _lists_something(self) -> WebSource:
         if not self.urls and not self.sitemaps:
             raise ValueError("needs urls or sitemaps")
+        if len({url.partition(":")[0].lower() for url in (*self.urls, *self.sitemaps)}) > 1:
+            raise ValueError("lists http and https: give each a source of its own")
         return self
 
 

@@ -36,7 +36,7 @@ async def indexed(settings: Settings, tmp_path: Path) -> Settings:
     (docs / "tea.md").write_text(f"# Tea\n\n{KETTLE}\n")
     (docs / "leave.md").write_text("# Leave\n\nEveryone has thirty-one days of paid leave in a year.\n")
     async with open_ragstone(settings) as ragstone:
-        await ragstone.sync(ragstone.source(str(docs)), lambda report: None)
+        await ragstone.upkeep.sync(ragstone.upkeep.source(str(docs)), lambda report: None)
     return settings
 
 

@@ -35,7 +35,7 @@ async def _two_tenants(catalog: Catalog) -> tuple[Collection, Generation]:
     await catalog.serve(made)
     await catalog.record_source(collection, "folder", "file:///")
     failure = Failure(uri="file:///scan", source="folder", revision="1", settings="", code="empty", reason="no text")
-    await catalog.record_failure(collection, failure)
+    await catalog.record_failures(collection, [failure])
     await catalog.pushed.put(collection, "feed", Item(uri="push:secret", revision=None, name="secret"), b"secret")
     await catalog.record_question(collection, "What is secret?")
     await generation(catalog, "rival")

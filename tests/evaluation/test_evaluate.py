@@ -80,9 +80,9 @@ async def test_each_run_ranks_as_a_search_of_that_mode_does(folder: Path, data_d
     corpus = Corpus(dataset)
     settings = Settings(data_dir=data_dir, collection="modes", index=IndexSettings(engine="exact"))
     async with open_ragstone(settings) as ragstone:
-        await ragstone.sync(corpus, lambda report: None)
+        await ragstone.upkeep.sync(corpus, lambda report: None)
         await ragstone.caught_up(30)
-        scope, retriever = await ragstone.scope(), ragstone.retriever
+        scope, retriever = await ragstone.scope(), await ragstone.retriever()
         evaluator = Evaluator(dataset=dataset, retriever=retriever, scope=scope, settings=settings.retrieval)
         rankings = await evaluator.rankings(lambda: None)
         for mode in rankings:

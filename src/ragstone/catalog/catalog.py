@@ -24,7 +24,6 @@ from ragstone.catalog.queue import Queue
 from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
 from ragstone.models import (
-    NAMESPACE,
     Collection,
     DocumentState,
     Failure,
@@ -36,6 +35,7 @@ from ragstone.models import (
     Replacement,
     StoredChunk,
     Vectors,
+    collection_id,
 )
 
 
@@ -72,7 +72,7 @@ class Catalog:
     async def ensure_collection(self, tenant: str, name: str) -> Collection:
         """The collection of this name, made (and its tenant with it) if it is not there."""
         with catalog_errors():
-            parameters = {"id": uuid5(NAMESPACE, f"{tenant}\0{name}"), "name": name}
+            parameters = {"id": collection_id(tenant, name), "name": name}
         (row,) = await self._connections.run(tenant, ("add_tenant", "add_collection", "collection"), parameters)
         return reading.collection(row)
 
@@ -271,10 +271,13 @@ class Catalog:
 
     # --- failures -----------------------------------------------------------------------------------------------
 
-    async def record_failure(self, collection: Collection, failure: Failure) -> None:
-        """Keep why a document could not be indexed, until it is indexed or gone."""
-        parameters = {"collection": collection.id, **asdict(failure)}
-        await self._connections.run(collection.tenant, ("record_failure",), parameters)
+    async def record_failures(self, collection: Collection, failures: Sequence[Failure]) -> None:
+        """Keep why documents could not be indexed, until they are indexed or gone."""
+        if failures:
+            rows = [asdict(failure) for failure in failures]
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            parameters = {"collection": collection.id, **columns}
+            await self._connections.run(collection.tenant, ("record_failures",), parameters)
 
     async def failures(self, collection: Collection, source: str | None = None) -> list[Failure]:
         """Documents that could not be indexed, of one source or of all."""
@@ -283,8 +286,9 @@ class Catalog:
 
     async def clear_failures(self, collection: Collection, uris: Sequence[str]) -> None:
         """Forget what went wrong with documents: the next pass over their source tries them again."""
-        parameters = {"collection": collection.id, "uris": list(uris)}
-        await self._connections.run(collection.tenant, ("clear_failures",), parameters)
+        if uris:
+            parameters = {"collection": collection.id, "uris": list(uris)}
+            await self._connections.run(collection.tenant, ("clear_failures",), parameters)
 
     async def accept_failures(self, collection: Collection, uris: Sequence[str]) -> None:
         """Mark failures as seen: the documents are not tried again before they change."""

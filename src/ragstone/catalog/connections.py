@@ -94,7 +94,7 @@ class Connections:
         """The rows of one statement that sees every tenant."""
         async with self.owner() as connection:
             cursor = await connection.execute(statement(name), parameters, binary=True)
-            return await cursor.fetchall()
+            return await cursor.fetchall() if cursor.description else []
 
 
 async def _check(connection: Connection) -> None:

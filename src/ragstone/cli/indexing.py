@@ -81,9 +81,9 @@ async def _index(settings: Settings, names: list[str], allow_empty: bool, *, qui
     reports = {}
     async with open_ragstone(settings) as ragstone:
         for name in names:
-            source = ragstone.source(name)
+            source = ragstone.upkeep.source(name)
             with _bar(name, quiet) as progress:
-                reports[name] = await ragstone.sync(source, progress, allow_empty=allow_empty)
+                reports[name] = await ragstone.upkeep.sync(source, progress, allow_empty=allow_empty)
         if not await ragstone.caught_up(INDEX_WAIT):
             typer.secho("the index is still behind: `ragstone status` shows how far", fg="yellow", err=True)
     return reports
@@ -93,7 +93,7 @@ async def _forget(settings: Settings, name: str) -> int:
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
-        return await ragstone.forget(name)
+        return await ragstone.upkeep.forget(name)
 
 
 async def _reindex(settings: Settings, accept_loss: bool, *, quiet: bool) -> dict[str, Report]:
@@ -101,7 +101,7 @@ async def _reindex(settings: Settings, accept_loss: bool, *, quiet: bool) -> dic
 
     async with open_ragstone(settings) as ragstone:
         with _bar("reindex", quiet) as progress:
-            return await ragstone.reindex(progress, accept_loss=accept_loss)
+            return await ragstone.upkeep.reindex(progress, accept_loss=accept_loss)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ragstone.errors import DocumentTooLarge, SettingsError
-from ragstone.models import Item, Skip
+from ragstone.models import Fetched, Item, Skip
 from ragstone.parsing.parse import PARSER_VERSION
 from ragstone.settings import Settings
 
@@ -172,18 +172,28 @@ class Corpus:
 
     async def items(self) -> AsyncIterator[Item | Skip]:
         for key, entry in self.dataset.corpus.items():
-            titled = bool(entry.title.strip() and entry.text.strip())
-            yield Item(
-                uri=self.prefix + quote(key, safe=""),
-                revision=hashlib.sha256(f"{entry.title}\0{entry.text}".encode(errors="replace")).hexdigest(),
-                name=f"{key}.md" if titled else "",
-            )
+            yield self._item(key, entry)
 
-    async def fetch(self, item: Item, limit: int) -> bytes:
-        data = _source_text(self.dataset.corpus[self.key(item.uri)]).encode(errors="replace")
+    async def look(self, uri: str) -> Item | Skip | None:
+        entry = self.dataset.corpus.get(self.key(uri))
+        return entry and self._item(self.key(uri), entry)
+
+    async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
+        entry = self.dataset.corpus[self.key(item.uri)]
+        data = _source_text(entry).encode(errors="replace")
         if len(data) > limit:
             raise DocumentTooLarge(f"{item.uri} has {len(data):,} bytes, the limit is {limit:,}")
-        return data
+        revision = _revision(entry)
+        return None if revision == known else Fetched(data=data, revision=revision, charset="utf-8")
+
+    def _item(self, key: str, entry: Entry) -> Item:
+        titled = bool(entry.title.strip() and entry.text.strip())
+        uri = self.prefix + quote(key, safe="")
+        return Item(uri=uri, revision=_revision(entry), name=f"{key}.md" if titled else "")
+
+
+def _revision(entry: Entry) -> str:
+    return hashlib.sha256(f"{entry.title}\0{entry.text}".encode(errors="replace")).hexdigest()
 
 
 def collection(dataset: Dataset, settings: Settings) -> str:

@@ -358,13 +358,15 @@ ORDER BY v.document, v.generation, c.ordinal
 
 -- Failures -----------------------------------------------------------------------------------------------------------
 
--- name: record_failure
+-- name: record_failures
 INSERT INTO ragstone.failures (
     tenant, collection, uri, source, revision, settings, code, reason, hint, attempts
-) VALUES (
-    %(tenant)s, %(collection)s, %(uri)s, %(source)s, %(revision)s, %(settings)s, %(code)s, %(reason)s, %(hint)s,
-    %(attempts)s
 )
+SELECT %(tenant)s, %(collection)s, new.*
+FROM unnest(
+    %(uri)s::text[], %(source)s::text[], %(revision)s::text[], %(settings)s::text[], %(code)s::text[],
+    %(reason)s::text[], %(hint)s::text[], %(attempts)s::int[]
+) AS new
 ON CONFLICT (collection, uri, tenant) DO UPDATE SET
     source = excluded.source, revision = excluded.revision, settings = excluded.settings, code = excluded.code,
     reason = excluded.reason, hint = excluded.hint, attempts = excluded.attempts, failed_at = now(), dropped = false
@@ -485,7 +487,7 @@ INSERT INTO ragstone_queue.procrastinate_jobs AS jobs (
     queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at
 )
 SELECT
-    %(queue)s, 'index', priority, %(queue)s || ' ' || uri, %(queue)s || ' ' || uri,
+    %(queue)s::text, 'index', priority, %(queue)s::text || ' ' || uri, %(queue)s::text || ' ' || uri,
     jsonb_build_object('source', source, 'uri', uri, 'lane', lane, 'attempt', attempt, 'error', error),
     CASE WHEN delay > 0 THEN now() + make_interval(secs => delay) END
 FROM unnest(
