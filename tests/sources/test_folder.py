@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.source import SourceContract, WatchedContract, all_of, content, listed, skipped, watching
-from ragstone.errors import SourceError, UnreadableDocument
+from ragstone.errors import DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Skip
 from ragstone.settings import FolderSource
 from ragstone.sources.folder import Folder
@@ -168,6 +169,18 @@ async def test_what_may_not_be_read_is_said(root: Path) -> None:
     with pytest.raises(UnreadableDocument, match="Permission denied"):
         await folder(root).fetch(item, 100)
     (root / "guides").chmod(0o700)
+
+
+async def test_too_many_open_files_pass(root: Path) -> None:
+    item = (await listed(folder(root)))[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(DocumentUnavailable, match="Too many open files"):
+            await folder(root).fetch(item, 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert await content(folder(root), item) == b"# A"
 
 
 async def test_one_file_is_a_source_too(root: Path) -> None:

@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ragstone.errors import DocumentTooLarge, DocumentUnavailable, SourceError, UnreadableDocument
+from ragstone.errors import DocumentTooLarge, DocumentUnavailable, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
 from ragstone.settings import FolderSource
 from ragstone.sources.globs import Globs
 from ragstone.sources.notices import CannotWatch, Notices, is_remote
+from ragstone.sources.tree import Tree, is_folder, words
 
 logger = logging.getLogger(__name__)
-
-NEVER_ENTERED = frozenset({"node_modules", "__pycache__"})
-"""Beside hidden folders, such as .git, .venv and .ragstone."""
 
 MANY = 5000
 """Changes at once from which a listing is the cheaper way, and the surer: the system forgets some past 16,384."""
@@ -56,20 +54,21 @@ class Folder:
     def __init__(self, name: str, settings: FolderSource) -> None:
         self.name = name
         self._settings = settings
-        self._root = Path(os.path.realpath(settings.path))
-        self._include = Globs(settings.include)
-        self._exclude = Globs(settings.exclude)
+        root = Path(os.path.realpath(settings.path))
+        self._tree = Tree(root, Globs(settings.include), Globs(settings.exclude))
 
     @property
     def prefix(self) -> str:
-        return _uri(self._root) if self._root.is_file() else _uri(self._root).rstrip("/") + "/"
+        root = _uri(self._tree.root)
+        return root if self._tree.is_file() else root.rstrip("/") + "/"
 
     async def items(self) -> AsyncIterator[Item | Skip]:
         """Folder by folder, each read in a thread. Raises SourceError when there is nothing at the path."""
-        if await asyncio.to_thread(self._root.is_file):
-            yield await asyncio.to_thread(self._item, self._root, self._root.name)
+        root = self._tree.root
+        if await asyncio.to_thread(self._tree.is_file):
+            yield await asyncio.to_thread(self._item, root, root.name)
             return
-        waiting = [("", self._root)]
+        waiting = [("", root)]
         while waiting:
             found, folders = await asyncio.to_thread(self._read_folder, *waiting.pop())
             waiting.extend(reversed(folders))
@@ -92,7 +91,7 @@ class Folder:
         """
         if self._settings.watch == "off":
             await asyncio.Event().wait()
-        if self._settings.watch == "auto" and not await asyncio.to_thread(is_remote, self._root):
+        if self._settings.watch == "auto" and not await asyncio.to_thread(is_remote, self._tree.root):
             try:
                 async with aclosing(self._told()) as hints:
                     async for hint in hints:
@@ -106,7 +105,7 @@ class Folder:
     async def _told(self) -> AsyncGenerator[frozenset[str], None]:
         """As the system tells. Watching begins anew when there are other folders to watch, or too much to tell."""
         while True:
-            folders = await asyncio.to_thread(self._folders)
+            folders = await asyncio.to_thread(self._tree.folders)
             try:
                 notices = await asyncio.to_thread(Notices, folders)
             except FileNotFoundError:
@@ -116,7 +115,7 @@ class Folder:
                 while 0 < len(paths := await notices.paths(self._settings.debounce)) < MANY:
                     if await asyncio.to_thread(self._concern_folders, paths, folders):
                         break
-                    if files := frozenset(_uri(path) for path in paths if self._is_listed(path)):
+                    if files := frozenset(_uri(path) for path in paths if self._tree.takes(path)):
                         yield files
 
     async def _seen(self) -> AsyncGenerator[frozenset[str], None]:
@@ -131,33 +130,14 @@ class Folder:
             before = now
             await asyncio.sleep(self._settings.poll)
 
-    def _folders(self) -> frozenset[Path]:
-        """Those that a listing reads; for a single file, the one that it lies in. Raises SourceError."""
-        if self._root.is_file():
-            return frozenset({self._root.parent})
-        found: list[Path] = []
-        waiting = [("", self._root)]
-        while waiting:
-            path, folder = waiting.pop()
-            try:
-                entries = self._entries(path, folder)
-            except OSError:  # a listing tells of it
-                continue
-            found.append(folder)
-            waiting += [(below, folder / entry.name) for entry, below in entries if _is_folder(entry)]
-        return frozenset(found)
-
     def _concern_folders(self, paths: Collection[Path], folders: Collection[Path]) -> bool:
         """Whether folders came, went, or are other than before."""
-        return any(path in folders or (self._below(path) and _is_folder(path)) for path in paths)
+        return any(path in folders or (self._tree.below(path) and is_folder(path)) for path in paths)
 
     def _look(self, uri: str) -> Item | Skip | None:
         file = _path(uri)
-        try:
-            self._root.stat()
-        except OSError as error:
-            raise self._gone(error) from error
-        if _uri(file) != uri or not self._is_listed(file):
+        self._tree.check()
+        if _uri(file) != uri or not self._tree.takes(file):
             return None
         try:
             if stat.S_ISDIR(file.lstat().st_mode) or os.path.realpath(file.parent) != str(file.parent):
@@ -165,74 +145,40 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            return Skip(uri=uri, code=UnreadableDocument.code, reason=f"{_words(file.name)}: {error.strerror}")
-        return self._item(file, self._below(file) or file.name)
+            return Skip(uri=uri, code=UnreadableDocument.code, reason=f"{words(file.name)}: {error.strerror}")
+        return self._item(file, self._tree.below(file) or file.name)
 
     def _read_folder(self, path: str, folder: Path) -> tuple[list[Item | Skip], list[tuple[str, Path]]]:
         """What to yield of one folder, and the folders in it."""
         try:
-            entries = self._entries(path, folder)
+            entries = self._tree.entries(path, folder)
         except OSError as error:
-            reason = f"{_words(path)}: {error.strerror}"
+            reason = f"{words(path)}: {error.strerror}"
             return [Skip(uri=_uri(folder) + "/", code=UnreadableDocument.code, reason=reason)], []
         found: list[Item | Skip] = []
         folders: list[tuple[str, Path]] = []
         for entry, below in entries:
-            if _is_folder(entry):
+            if is_folder(entry):
                 folders.append((below, folder / entry.name))
-            elif self._is_included(below):
+            elif self._tree.takes_file(below):
                 found.append(self._item(folder / entry.name, below))
         return found, folders
-
-    def _entries(self, path: str, folder: Path) -> list[tuple[os.DirEntry[str], str]]:
-        """What is meant of a folder, each with its path below the root. Raises SourceError for the root itself."""
-        try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            if folder == self._root:
-                raise self._gone(error) from error
-            raise
-        named = [(entry, f"{path}/{entry.name}" if path else entry.name) for entry in listed]
-        return [(entry, below) for entry, below in named if not self._is_passed_over(below)]
-
-    def _below(self, path: Path) -> str | None:
-        """The path relative to the root; None where a listing does not go."""
-        if path == self._root or not path.is_relative_to(self._root):
-            return None
-        below = path.relative_to(self._root).as_posix()
-        return None if self._is_passed_over(below) else below
-
-    def _is_listed(self, file: Path) -> bool:
-        below = self._below(file)
-        return file == self._root if below is None else self._is_included(below)
-
-    def _is_passed_over(self, below: str) -> bool:
-        hidden = any(name.startswith(".") or name in NEVER_ENTERED for name in below.split("/"))
-        return hidden or self._exclude.match(below)
-
-    def _is_included(self, below: str) -> bool:
-        return not self._include or self._include.match(_words(below))
-
-    def _gone(self, error: OSError) -> SourceError:
-        what = "it is neither a file nor a folder" if isinstance(error, NotADirectoryError) else error.strerror
-        return SourceError(f"cannot read {_words(str(self._root))} ({what}): nothing was changed")
 
     def _item(self, file: Path, path: str) -> Item | Skip:
         uri = _uri(file)
         try:
             found = self._inside(file).stat()
         except (OSError, UnreadableDocument) as error:
-            return Skip(uri=uri, code=UnreadableDocument.code, reason=f"{_words(path)}: {_reason(error)}")
-        kind = None if self._include else _WITHOUT_TEXT.get(file.suffix.lower())
+            return Skip(uri=uri, code=UnreadableDocument.code, reason=f"{words(path)}: {_reason(error)}")
+        kind = None if self._tree.include else _WITHOUT_TEXT.get(file.suffix.lower())
         if not stat.S_ISREG(found.st_mode):
             kind = "a link to a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
         if kind:
-            return Skip(uri=uri, code="unsupported", reason=f"{_words(path)} is {kind}")
+            return Skip(uri=uri, code="unsupported", reason=f"{words(path)} is {kind}")
         return Item(
             uri=uri,
             revision=_revision(found),
-            name=_words(path),
+            name=words(path),
             modified_at=_modified_at(found),
         )
 
@@ -261,7 +207,7 @@ class Folder:
     def _inside(self, file: Path) -> Path:
         """The file behind a link. Raises UnreadableDocument when that is outside of the folder."""
         real = Path(os.path.realpath(file))
-        if not real.is_relative_to(self._root):
+        if not real.is_relative_to(self._tree.root):
             raise UnreadableDocument("the link leads out of the folder")
         return real
 
@@ -280,16 +226,6 @@ def _uri(path: Path) -> str:
 
 def _path(uri: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
-
-
-def _is_folder(found: os.DirEntry[str] | Path) -> bool:
-    """Links to folders are none."""
-    return not found.is_symlink() and found.is_dir()
-
-
-def _words(path: str) -> str:
-    """A path as text: names need not be UTF-8."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def _reason(error: Exception) -> str:
