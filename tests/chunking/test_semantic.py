@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from contracts.chunker import ChunkerContract, words
 from ragstone.chunking.base import Chunker
 from ragstone.chunking.semantic import Semantic, drops
+from ragstone.embedding.files import cache_folder, pull
+from ragstone.embedding.local import LocalEmbedder
+from ragstone.embedding.model_list import local_model
 from ragstone.models import Chunk, Vectors
 from ragstone.parsing.parse import parse
 from ragstone.tokens import TokenCounter
@@ -96,3 +100,33 @@ def test_a_gap_is_the_distance_of_the_mean_vectors_of_three_sentences_on_either_
         cosine = before @ after / np.linalg.norm(before) / np.linalg.norm(after)
         assert found[gap - 1] == pytest.approx(1 - cosine, abs=1e-5)
     assert (drops(np.repeat(vectors[:1], 7, axis=0)) == 0).all()
+
+
+KETTLE = (
+    "The kettle boils water for tea. Its heating element gathers limescale. Vinegar dissolves the limescale. "
+    "Rinse the kettle well before you boil water again. A clean kettle makes better tea."
+)
+VOLCANO = (
+    "Volcanoes form where magma rises through the crust. An eruption throws ash into the air. Lava flows down the "
+    "slopes of the volcano. Old craters fill with rain and become lakes. Volcanic soil is rich in minerals."
+)
+FOOTBALL = (
+    "The striker scored in the last minute of the match. The goalkeeper had no chance. The fans sang until midnight. "
+    "The coach praised the whole team. Their next match is against the champions."
+)
+
+
+async def test_a_real_model_tells_subjects_apart() -> None:
+    listed = local_model("all-MiniLM-L6-v2")
+    assert listed is not None
+    pull(listed.files_from, cache_folder(None))
+    embedder, loop = LocalEmbedder.open(listed.name), asyncio.get_running_loop()
+
+    def embed(texts: Sequence[str]) -> Vectors:
+        return asyncio.run_coroutine_threadsafe(embedder.embed(texts, "live"), loop).result()
+
+    chunker = Semantic(embedder.count, 100, 0, True, 80, embed)
+    document = parse(" ".join([KETTLE, VOLCANO, FOOTBALL]).encode(), "a.txt")
+    chunks = await asyncio.to_thread(chunker.chunk, document)
+    await embedder.aclose()
+    assert [chunk.text for chunk in chunks] == [KETTLE, VOLCANO, FOOTBALL]

@@ -115,7 +115,7 @@ class ChunkerContract:
     def make(count: TokenCounter, max_tokens: int, overlap: float, prefix: bool) -> Chunker:
         raise NotImplementedError
 
-    @settings(PROPERTY, max_examples=150)
+    @settings(PROPERTY, max_examples=100)
     @given(DOCUMENTS, st.sampled_from(sorted(COUNTERS)), LIMITS, OVERLAPS, st.booleans())
     def test_chunks_are_exact_ordered_within_the_limit_and_cover_the_text(
         self, document: Document, counter: str, limit: int, overlap: float, prefix: bool
