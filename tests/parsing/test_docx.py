@@ -107,6 +107,16 @@ def test_changes_are_read_as_accepted_and_controls_are_opened() -> None:
     assert read(file) == [("paragraph", "Kept new link"), ("paragraph", "Controlled")]
 
 
+def test_a_text_box_is_read_once() -> None:
+    file = docx.Document()
+    box = "<w:txbxContent><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:txbxContent>"
+    compatible = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    both = f"<mc:Choice>{box.format('Boxed')}</mc:Choice><mc:Fallback>{box.format('Boxed')}</mc:Fallback>"
+    run = f"<w:r {W} {compatible}><mc:AlternateContent>{both}</mc:AlternateContent></w:r>"
+    file.add_paragraph("Beside it")._p.append(parse_xml(run))
+    assert read(file) == [("paragraph", "Beside it"), ("paragraph", "Boxed")]
+
+
 def test_a_footnote_stands_where_it_is_called() -> None:
     file = docx.Document()
     run = file.add_paragraph("A claim").add_run()

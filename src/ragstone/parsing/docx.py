@@ -22,7 +22,12 @@ from ragstone.parsing.writer import Writer
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 WRAPPERS = {qn("w:sdt"), qn("w:sdtContent"), qn("w:customXml"), qn("w:smartTag"), qn("w:ins"), qn("w:moveTo")}
 DROPPED = {qn("w:del"), qn("w:moveFrom"), "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}
-BREAKS = {qn("w:br"), qn("w:cr")}
+APART = {qn("w:pPr"), qn("w:rPr"), qn("w:txbxContent")}
+WORDS = {qn("w:t"), qn("m:t")}
+MARKS = {qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:tab"): "\t", qn("w:noBreakHyphen"): "-"}
+TEXT_LEVEL = 10
+"""Outline levels count from 0; the tenth is that of text."""
+
 FOOTNOTES = "/footnotes"
 """How the type of the relation to a document's footnotes ends."""
 
@@ -71,7 +76,7 @@ class _Reader:
 
     def __init__(self, document: Any) -> None:
         self.title = ""
-        self._styles = {style.style_id: style for style in document.styles}
+        self._styles = {style.style_id: _chain(style) for style in document.styles}
         self._footnotes = dict(_footnotes(document))
         self._numberings = _numberings(document)
         self._counts: Counter[tuple[str, int]] = Counter()
@@ -80,50 +85,35 @@ class _Reader:
         for element in parent:
             if element.tag == qn("w:p"):
                 yield from self._paragraph(element)
+                for box in _boxes(element):
+                    yield from self.pieces(box)
             elif element.tag == qn("w:tbl"):
                 yield Piece(kind="table", text="\n".join(self._rows(element)))
             elif element.tag in WRAPPERS:
                 yield from self.pieces(element)
 
     def _paragraph(self, element: Any) -> Iterator[Piece]:
-        names = [style.name or "" for style in self._style_chain(element)]
+        styles = self._styles.get(element.style, [])
+        names = [style.name or "" for style in styles]
+        holders = [element, *(style.element for style in styles)]
         text = "".join(self._runs(element))
         if any(name.lower().startswith("toc ") for name in names) or not text.strip():
             pass
-        elif level := self._heading_level(element, names):
+        elif level := _heading_level(holders, names):
             yield Piece(kind="heading", text=text, level=level)
         elif any(_CODE.search(name) for name in names):
             yield Piece(kind="code", text=text.rstrip())
         elif names and names[0] == "Title":
             self.title = self.title or " ".join(text.split())
             yield Piece(kind="paragraph", text=text.strip())
-        elif (mark := self._mark(element, names)) is not None:
+        elif (mark := self._mark(holders, names)) is not None:
             yield Piece(kind="list", text=f"{mark} {' '.join(text.split())}")
         else:
             yield Piece(kind="paragraph", text=text.strip())
-        for box in element.iter(qn("w:txbxContent")):
-            if not any(above.tag in DROPPED for above in box.iterancestors()):
-                yield from self.pieces(box)
 
-    def _style_chain(self, element: Any) -> list[Any]:
-        """The paragraph's style and those it is based on; a file may base one on itself."""
-        style = self._styles.get(element.style)
-        chain: list[Any] = []
-        while style is not None and style not in chain:
-            chain.append(style)
-            style = style.base_style
-        return chain
-
-    def _heading_level(self, element: Any, names: Iterable[str]) -> int:
-        """1 to 9; 0 for what is no heading."""
-        outline = element.find(f"{qn('w:pPr')}/{qn('w:outlineLvl')}")
-        if outline is not None and outline.get(qn("w:val"), "").isdigit() and int(outline.get(qn("w:val"))) < 9:
-            return int(outline.get(qn("w:val"))) + 1
-        return next((int(match[1]) for name in names if (match := _HEADING.match(name))), 0)
-
-    def _mark(self, element: Any, names: list[str]) -> str | None:
+    def _mark(self, holders: list[Any], names: list[str]) -> str | None:
         """What stands before a list's item, indented by its level; None for no list."""
-        numbering = self._numbering(element)
+        numbering = _numbering(holders)
         if numbering is None:
             if not any(name.startswith("List ") and "Paragraph" not in name for name in names):
                 return None
@@ -136,16 +126,6 @@ class _Reader:
         for deeper in [key for key in self._counts if key[0] == number and key[1] > level]:
             del self._counts[deeper]
         return "  " * level + f"{self._counts[number, level]}."
-
-    def _numbering(self, element: Any) -> tuple[str, int] | None:
-        """The list and the level in it that the paragraph, or its style, is numbered by."""
-        for holder in (element, *(style.element for style in self._style_chain(element))):
-            found = holder.find(f"{qn('w:pPr')}/{qn('w:numPr')}")
-            if found is not None and found.find(qn("w:numId")) is not None:
-                level = found.find(qn("w:ilvl"))
-                number = found.find(qn("w:numId")).get(qn("w:val"))
-                return None if number == "0" else (number, int(level.get(qn("w:val"))) if level is not None else 0)
-        return None
 
     def _rows(self, table: Any) -> Iterator[str]:
         """A merged cell's text stands where the cell begins."""
@@ -162,18 +142,52 @@ class _Reader:
     def _runs(self, element: Any) -> Iterator[str]:
         """The text of a paragraph: a footnote stands in brackets where it is called; text boxes are left out."""
         for child in element:
-            if child.tag == qn("w:t") or child.tag == qn("m:t"):
+            if child.tag in WORDS:
                 yield child.text or ""
-            elif child.tag in BREAKS:
-                yield "\n"
-            elif child.tag == qn("w:tab"):
-                yield "\t"
-            elif child.tag == qn("w:noBreakHyphen"):
-                yield "-"
+            elif child.tag in MARKS:
+                yield MARKS[child.tag]
             elif child.tag == qn("w:footnoteReference"):
                 yield self._footnotes.get(child.get(qn("w:id")), "")
-            elif child.tag not in DROPPED and child.tag not in {qn("w:pPr"), qn("w:txbxContent"), qn("w:instrText")}:
+            elif child.tag not in DROPPED | APART:
                 yield from self._runs(child)
+
+
+def _boxes(paragraph: Any) -> Iterator[Any]:
+    """The text boxes anchored in a paragraph, without those in another box, and each only once."""
+    for box in paragraph.iter(qn("w:txbxContent")):
+        above = list(box.iterancestors())
+        anchor = next(each for each in above if each.tag == qn("w:p"))
+        if anchor is paragraph and not DROPPED & {each.tag for each in above}:
+            yield box
+
+
+def _chain(style: Any) -> list[Any]:
+    """A style and those it is based on; a file may base one on itself."""
+    chain: list[Any] = []
+    while style is not None and style not in chain:
+        chain.append(style)
+        style = getattr(style, "base_style", None)
+    return chain
+
+
+def _heading_level(holders: Iterable[Any], names: Iterable[str]) -> int:
+    """1 to 9, by the outline level of a paragraph or its styles, or by their names; 0 for what is no heading."""
+    for holder in holders:
+        outline = holder.find(f"{qn('w:pPr')}/{qn('w:outlineLvl')}")
+        if outline is not None:
+            return (int(outline.get(qn("w:val"))) + 1) % TEXT_LEVEL
+    return next((int(match[1]) for name in names if (match := _HEADING.match(name))), 0)
+
+
+def _numbering(holders: Iterable[Any]) -> tuple[str, int] | None:
+    """The list and the level in it that a paragraph, or its style, is numbered by."""
+    for holder in holders:
+        found = holder.find(f"{qn('w:pPr')}/{qn('w:numPr')}")
+        if found is not None and found.find(qn("w:numId")) is not None:
+            level = found.find(qn("w:ilvl"))
+            number = found.find(qn("w:numId")).get(qn("w:val"))
+            return None if number == "0" else (number, int(level.get(qn("w:val"))) if level is not None else 0)
+    return None
 
 
 def _row_of(cell: Any) -> Any:

@@ -37,7 +37,7 @@ def parse(archive: Archive, name: str) -> Document:
     for chapter in chapters:
         if chapter not in archive:
             raise BrokenDocument(f"{name} is damaged: its chapter {chapter} is missing", hint="get it anew")
-        _write_chapter(writer, decode(archive.read(chapter), name), titles.get(chapter, ""), name)
+        html.write_body(writer, decode(archive.read(chapter), name), name, titles.get(chapter, ""))
     language = _property(package, "language")
     return writer.document(
         media_type=MEDIA_TYPE,
@@ -47,14 +47,6 @@ def parse(archive: Archive, name: str) -> Document:
             **({"lang": language} if language else {}),
         },
     )
-
-
-def _write_chapter(writer: Writer, page: str, title: str, name: str) -> None:
-    chapter = Writer()
-    html.write_body(chapter, page, name)
-    if chapter.blocks and not chapter.headings:
-        writer.heading(1, title)
-    html.write_body(writer, page, name)
 
 
 def _package_path(archive: Archive, name: str) -> str:

@@ -44,11 +44,17 @@ def parse(text: str, name: str) -> Document:
     return replace(document, title=_title(page, document.title))
 
 
-def write_body(writer: Writer, text: str, name: str) -> None:
-    """All that a page shows, for pages that are all content: of a book, of a mail. Raises BrokenDocument."""
+def write_body(writer: Writer, text: str, name: str, title: str = "") -> None:
+    """All that a page shows, for pages that are all content: of a book, of a mail.
+
+    `title`: what to call it when it has text but no heading of its own. Raises BrokenDocument.
+    """
     body = _tree(text, name).find("body")
-    if body is not None:
-        _read(body, writer, name)
+    if body is None:
+        return
+    if next(body.iter(*LEVELS), None) is None and _inline(body).strip():
+        writer.heading(1, title)
+    _read(body, writer, name)
 
 
 def _tree(text: str, name: str) -> HtmlElement:
