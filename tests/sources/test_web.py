@@ -140,6 +140,16 @@ async def test_a_page_with_a_time_of_change_keeps_it_as_revision_and_asks_by_it(
     assert await pages().fetch(item, 100, item.revision) is None
 
 
+async def test_all_pages_have_the_scheme_of_the_settings(site: Site) -> None:
+    site.pages["/s.xml"] = urlset("<loc>https://other.test/a</loc>")
+    source = pages(sitemaps=(f"{site.url}/s.xml",))
+    (skip,) = await skipped(source)
+    assert skip.uri.startswith(source.prefix)
+    assert skip.reason == "https://other.test/a: it is not http://, as this source is"
+    with pytest.raises(ValueError, match="http and https"):
+        pages("http://a.test", "https://a.test")
+
+
 async def test_globs_choose_among_what_sitemaps_list(site: Site) -> None:
     site.pages["/s.xml"] = site.sitemap("/docs/a", "/docs/old/b", "/blog/c")
     source = pages(f"{site.url}/x", sitemaps=(f"{site.url}/s.xml",), include=("docs",), exclude=("docs/old",))

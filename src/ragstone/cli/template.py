@@ -18,6 +18,16 @@ SOURCES = """\
 # path = "docs"
 # exclude = ["drafts/**"]
 #
+# [sources.site]
+# kind = "web"
+# sitemaps = ["https://www.example.com/sitemap.xml"]
+# include = ["docs/**"]
+#
+# [sources.exports]
+# kind = "object-store"
+# url = "s3://bucket/exports"
+# region = "eu-west-1"
+#
 # [sources.products]
 # kind = "sql"
 # url = "sqlite:///products.db"
@@ -26,6 +36,7 @@ SOURCES = """\
 # title = "name"
 # text = ["description"]
 # metadata = ["price"]
+# version = "updated_at"
 """
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Identifier, Literal
 
 from ragstone.errors import SourceError
 
@@ -108,7 +108,7 @@ class TableTrigger:
                 if not await self._stands(connection):
                     await self._create(connection)
         except psycopg.errors.InsufficientPrivilege as error:
-            hint = "let the table's owner install the triggers as docs/sources.md shows, or set notify = false"
+            hint = "let the table's owner run it once (docs/sources.md), or set notify = false to poll"
             raise self._error(f"may not install the triggers ({_line(error)})", hint) from error
         except psycopg.Error as error:
             raise self._error(f"cannot install the triggers ({_line(error)})", "set notify = false to poll") from error
@@ -124,10 +124,6 @@ class TableTrigger:
         except psycopg.Error as error:
             raise self._error(f"cannot remove the triggers ({_line(error)})") from error
 
-    def statements(self) -> str:
-        """What `install` executes, for the owner of the table to do it."""
-        return ";\n".join(statement.as_string() for statement in self._statements(self._body())) + ";\n"
-
     @property
     def channel(self) -> str:
         return _fitting(f"ragstone_{self.source}")
@@ -142,20 +138,18 @@ class TableTrigger:
         return await (await connection.execute(INSTALLED, names)).fetchone() == (len(EVENTS),)
 
     async def _create(self, connection: psycopg.AsyncConnection) -> None:
+        function, table = self._function, self._table
         async with connection.transaction():
             await connection.execute(SQL("SET LOCAL lock_timeout = {}").format(Literal(LOCK_TIMEOUT)))
-            for statement in self._statements(self._body(connection)):
-                await connection.execute(statement)
+            await connection.execute(FUNCTION.format(function=function, body=Literal(self._body(connection))))
+            for event, rows in EVENTS.items():
+                await connection.execute(
+                    TRIGGER.format(
+                        trigger=self._trigger(event), event=SQL(event), table=table, rows=SQL(rows), function=function
+                    )
+                )
 
-    def _statements(self, body: str) -> list[Composed]:
-        names = {"function": self._function, "table": self._table}
-        triggers = [
-            TRIGGER.format(trigger=self._trigger(event), event=SQL(event), rows=SQL(rows), **names)
-            for event, rows in EVENTS.items()
-        ]
-        return [FUNCTION.format(function=self._function, body=Literal(body)), *triggers]
-
-    def _body(self, connection: psycopg.AsyncConnection | None = None) -> str:
+    def _body(self, connection: psycopg.AsyncConnection) -> str:
         filled = BODY.format(
             key=Identifier(self.key), channel=Literal(self.channel), most=Literal(MOST), longest=Literal(LONGEST_KEY)
         )

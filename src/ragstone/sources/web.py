@@ -37,8 +37,6 @@ class WebPages:
     changed: only fetching tells.
     """
 
-    prefix = "http"
-
     def __init__(
         self,
         name: str,
@@ -56,6 +54,11 @@ class WebPages:
         self._listed: dict[str, Item | Skip] = {}
         self._listed_for = listed_for
         self._listed_until = 0.0
+
+    @property
+    def prefix(self) -> str:
+        """Pages may be on any host: the prefix is the scheme alone, and all of a source's pages have the same."""
+        return clean((*self._settings.urls, *self._settings.sitemaps)[0]).partition("//")[0] + "//"
 
     async def items(self) -> AsyncIterator[Item | Skip]:
         """Raises SourceError when a sitemap cannot be read: its pages would seem to be gone."""
@@ -122,6 +125,8 @@ class WebPages:
     def _page(self, entry: sitemap.Entry, listed_by: str) -> Item | Skip | None:
         try:
             item = _item(replace(entry, url=clean(entry.url)))
+            if not item.uri.startswith(self.prefix):
+                raise ValueError(f"it is not {self.prefix}, as this source is")
         except ValueError as error:
             uri = f"{listed_by}#{quote(entry.url, safe='')}"
             return Skip(uri=uri, code=UnsupportedDocument.code, reason=f"{entry.url}: {error}")
