@@ -140,7 +140,7 @@ def test_tables_made_by_a_library() -> None:
 
 def test_words_far_apart_in_justified_text_are_no_table() -> None:
     def write(made: FPDF) -> None:
-        made.multi_cell(120, 12, WORDY, align="J")
+        made.multi_cell(170, 12, WORDY, align="J")
 
     assert blocks(document(write), "table") == []
 

@@ -20,6 +20,9 @@ from ragstone.parsing.decoding import clean
 HYPHEN = "\u2010"
 """Ends a fragment whose last word goes on in the next line: PDFium tells such hyphens from others."""
 
+HYPHENS = ("-", "\u00ad", HYPHEN)
+"""What a line that ends in a divided word may end in."""
+
 WIDE = 0.8
 """A gap of this many type sizes parts two fragments: no justified line has such spaces, every gutter is wider."""
 

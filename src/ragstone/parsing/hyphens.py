@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from ragstone.parsing.fragments import HYPHEN, Fragment
+from ragstone.parsing.fragments import Fragment
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _DIVIDED = re.compile(r"([^\W_]+(?:-[^\W_]+)*)(?:[-\u00ad\u2010]$)")
@@ -30,7 +30,7 @@ class Hyphens:
         """Two lines, the divided word moved up whole. Unchanged when the upper one ends in no hyphen."""
         match = _DIVIDED.search(above)
         if match is None or not below or not (below[0].isalnum() or below[0] in "(\"'"):
-            return _plain(above), below
+            return above, below
         rest, _, remains = below.partition(" ")
         if above[-1] == "-" and not rest[0].islower():
             return above, below
@@ -47,7 +47,3 @@ class Hyphens:
             return False
         both = min(len(before), len(after)) >= _HALF and self._seen[before] and self._seen[after]
         return bool(self._seen[f"{before}-{after}"] or both)
-
-
-def _plain(line: str) -> str:
-    return line[:-1] + "-" if line.endswith(HYPHEN) else line

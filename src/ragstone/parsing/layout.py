@@ -10,7 +10,7 @@ from statistics import median
 from ragstone.models import Block, BlockKind
 from ragstone.parsing.bookmarks import Bookmark, Place, places
 from ragstone.parsing.columns import regions
-from ragstone.parsing.fragments import HYPHEN, Fragment, Fragments, Page, body_size
+from ragstone.parsing.fragments import HYPHEN, HYPHENS, Fragment, Fragments, Page, body_size
 from ragstone.parsing.hyphens import Hyphens
 from ragstone.parsing.lines import Line, lines
 from ragstone.parsing.outline import Heading
@@ -88,17 +88,22 @@ def _regions(page: Page, body: Fragments) -> list[Sequence[Fragment]]:
 
 
 def _mended(read: Sequence[Line], hyphens: Hyphens) -> list[Line]:
-    found = [replace(line, text=line.text) for line in read]
-    for at, (above, below) in enumerate(pairwise(read)):
+    """A divided word goes to the upper of its lines; a line that it leaves empty goes."""
+    found = list(read)
+    for at, below in enumerate(read[1:]):
         above = found[at]
-        if above.row is None and below.row is None and not above.mono and not below.mono:
+        if above.text[-1:] in HYPHENS and _flows(above, below):
             upper, lower = hyphens.mend(above.text, below.text)
             found[at], found[at + 1] = replace(above, text=upper), replace(below, text=lower)
-    return [
-        replace(line, text=line.text.replace(HYPHEN, "-")) if HYPHEN in line.text else line
-        for line in found
-        if line.text
-    ]
+    plain = (replace(line, text=line.text.replace(HYPHEN, "-")) if HYPHEN in line.text else line for line in found)
+    return [line for line in plain if line.text]
+
+
+def _flows(above: Line, below: Line) -> bool:
+    """Whether a word may go on in the next line: not from code or a table, nor into a title in the next column."""
+    if above.mono or below.mono or above.row is not None or below.row is not None:
+        return False
+    return (above.page, above.region) == (below.page, below.region) or below.text[:1].islower()
 
 
 def _write(found: Sequence[Paragraph], headings: set[int]) -> list[_Written]:

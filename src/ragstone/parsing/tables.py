@@ -10,7 +10,7 @@ from math import inf
 from statistics import median
 from typing import TypeAlias
 
-from ragstone.parsing.fragments import Fragment
+from ragstone.parsing.fragments import HYPHEN, Fragment
 from ragstone.parsing.hyphens import Hyphens
 
 Row: TypeAlias = Sequence[Fragment]
@@ -129,24 +129,22 @@ def _is_table(rows: Sequence[Row], gutters: Sequence[float]) -> bool:
 def _are_straight(rows: Sequence[Row], gutters: Sequence[float]) -> bool:
     """Whether the cells of most columns share an edge or the middle: words of justified text do not.
 
-    Its last words do on the right: they count as cells only when they hold numbers or stand far off.
+    Its last words do, on the right, where numbers do in a table.
     """
-    columns: dict[int, list[tuple[Fragment, float]]] = {}
+    columns: dict[int, list[Fragment]] = {}
     for row in rows:
         for left, right in pairwise(row):
             if (at := bisect(gutters, right.x0)) > bisect(gutters, left.x0):
-                columns.setdefault(at, []).append((right, right.x0 - left.x1))
+                columns.setdefault(at, []).append(right)
     straight = [_is_straight(cells, is_last=at == max(columns)) for at, cells in columns.items()]
     return 2 * sum(straight) >= len(straight)
 
 
-def _is_straight(cells: Sequence[tuple[Fragment, float]], *, is_last: bool) -> bool:
-    fragments = [fragment for fragment, _ in cells]
-    if _share([f.x0 for f in fragments]) or _share([(f.x0 + f.x1) / 2 for f in fragments]):
+def _is_straight(cells: Row, *, is_last: bool) -> bool:
+    if _share([cell.x0 for cell in cells]) or _share([(cell.x0 + cell.x1) / 2 for cell in cells]):
         return True
-    numbers = 2 * sum(any(map(str.isdigit, f.text)) for f in fragments) > len(fragments)
-    is_far = median(gap for _, gap in cells) >= 3 * fragments[0].size
-    return _share([f.x1 for f in fragments]) and (not is_last or numbers or is_far)
+    numbers = 2 * sum(any(map(str.isdigit, cell.text)) for cell in cells) > len(cells)
+    return _share([cell.x1 for cell in cells]) and (numbers or not is_last)
 
 
 def _share(edges: Sequence[float]) -> bool:
@@ -170,7 +168,7 @@ def _cells(rows: Sequence[Row], gutters: Sequence[float], hyphens: Hyphens) -> t
             ]
         else:
             found.append(cells)
-    return tuple(tuple(cell.replace("\u2010", "-") for cell in cells) for cells in found)
+    return tuple(tuple(cell.replace(HYPHEN, "-") for cell in cells) for cells in found)
 
 
 def _goes_on(cells: Sequence[str], step: float, size: float, usual: float) -> bool:

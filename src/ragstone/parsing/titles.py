@@ -47,7 +47,8 @@ def _heading_styles(paragraphs: Sequence[Paragraph]) -> dict[int, _Style]:
         for at, paragraph in enumerate(paragraphs[:-1])
         if _stands_out(paragraph, size, bold) and _could_be_heading(paragraph)
     }
-    able = {at: style for at, style in able.items() if at not in _runs(able)}
+    runs = _runs(able)
+    able = {at: style for at, style in able.items() if at not in runs}
     every, headings = _characters(paragraphs, range(len(paragraphs))), _characters(paragraphs, able)
     rare = {face for face, count in headings.items() if count > 0.6 * every[face] and count < 0.3 * every.total()}
     return {at: style for at, style in able.items() if style[:2] in rare}
