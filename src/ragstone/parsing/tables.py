@@ -141,10 +141,11 @@ def _are_straight(rows: Sequence[Row], gutters: Sequence[float]) -> bool:
 
 
 def _is_straight(cells: Row, *, is_last: bool) -> bool:
-    if _share([cell.x0 for cell in cells]) or _share([(cell.x0 + cell.x1) / 2 for cell in cells]):
-        return True
+    left, right = [cell.x0 for cell in cells], [cell.x1 for cell in cells]
     numbers = 2 * sum(any(map(str.isdigit, cell.text)) for cell in cells) > len(cells)
-    return _share([cell.x1 for cell in cells]) and (numbers or not is_last)
+    if is_last and _share(right) and not numbers:
+        return max(left) - min(left) < 1
+    return _share(left) or _share(right) or _share([(cell.x0 + cell.x1) / 2 for cell in cells])
 
 
 def _share(edges: Sequence[float]) -> bool:
