@@ -11,7 +11,7 @@ import pypdfium2 as pdfium
 
 from ragstone.errors import BrokenDocument, EmptyDocument, UnsupportedDocument
 from ragstone.models import Document
-from ragstone.parsing.pdf import _pdfium_lock as pdfium_lock
+from ragstone.parsing.pdf import pdfium_lock
 from ragstone.parsing.writer import Writer
 
 PROGRAM = "tesseract"

@@ -26,7 +26,7 @@ MOST_UNREADABLE = 100
 OBJECTS = 200
 """How many of a page's parts are looked at for a picture."""
 
-_pdfium_lock = threading.Lock()  # PDFium is not thread-safe
+pdfium_lock = threading.Lock()  # PDFium is not thread-safe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class _File:
 
 def parse(data: bytes, name: str) -> Document:
     """Raises EncryptedDocument, BrokenDocument, or EmptyDocument when no page has text that can be read."""
-    with _pdfium_lock:
+    with pdfium_lock:
         file = _read(data, name)
     pages = [page or Page() for page in file.pages]
     if not any(character.isalnum() for page in pages for part in page.all for character in part.text):
