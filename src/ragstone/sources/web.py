@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import time
@@ -183,9 +182,10 @@ def _charset(headers: httpx.Headers) -> str | None:
     message["content-type"] = headers.get("content-type", "")
     charset = message.get_content_charset()
     try:
-        return charset and codecs.lookup(charset).name
-    except LookupError:
+        " ".encode(charset or "utf-8")
+    except (LookupError, ValueError):  # no such one, or none of text
         return None
+    return charset
 
 
 def _moment(date: str | None) -> datetime | None:

@@ -23,7 +23,8 @@ AT_ONCE = 2  # requests to one host
 REDIRECTS = 5
 LONGEST_DELAY = 60.0  # seconds of a host's crawl-delay that are honoured
 REST = 30.0  # seconds for which a host is left alone whose robots.txt cannot be had
-LONGEST_REST = 3600.0  # … and that it can ask for
+LONGEST_REST = 3600.0  # … and for which one is that asks for it
+LONGEST_RETRY = 86_400.0  # seconds that a host can ask to wait for a page
 ROBOTS_KEPT = 3600.0  # seconds
 ROBOTS_LIMIT = 2**20  # bytes
 LATER = frozenset({408, 425, 429})
@@ -213,14 +214,13 @@ def clean(url: str) -> str:
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds, whether given as such or as a date."""
+    """Seconds, whether given as such or as a date; at most a day."""
     value = headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        wait = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
     except ValueError:
         return None
+    return min(max(0.0, wait), LONGEST_RETRY)
 
 
 def _target(answer: Answer) -> str:
