@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from contextlib import suppress
 from io import BytesIO
-from typing import Any
 
 import docx
 import pytest
@@ -129,14 +128,44 @@ def test_an_encrypted_member_asks_for_a_password() -> None:
         parse(bytes(data), "a.docx")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.data())
-def test_damage_is_a_typed_error_or_does_none(name: str, draw: Any) -> None:
+def test_a_damaged_container_is_a_typed_error_or_read(name: str, draw: st.DataObject) -> None:
     data = bytearray(FILES[name])
     for at in draw.draw(st.lists(st.integers(0, len(data) - 1), min_size=1, max_size=20)):
         data[at] = draw.draw(st.integers(0, 255))
     with suppress(DocumentError):
         assert parse(bytes(data[: draw.draw(st.integers(len(data) // 2, len(data)))]), name).text
+
+
+PIECES = (
+    b"",
+    b"<",
+    b"</w:p>",
+    b'"',
+    b"\xff",
+    b"-1",
+    b"99999999999",
+    b"<a/>",
+    b"&x;",
+    b"</row>",
+    b"/",
+    b"none",
+    b"<!--",
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(sorted(FILES)), st.data())
+def test_damaged_parts_are_a_typed_error_or_read(name: str, draw: st.DataObject) -> None:
+    with zipfile.ZipFile(BytesIO(FILES[name])) as container:
+        part = draw.draw(st.sampled_from([each for each in container.namelist() if each.endswith((".xml", ".rels"))]))
+    content = member(FILES[name], part)
+    at = draw.draw(st.integers(0, len(content)))
+    until = at + draw.draw(st.integers(0, 40))
+    damaged = content[:at] + draw.draw(st.sampled_from(PIECES)) + content[until:]
+    with suppress(DocumentError):
+        assert parse(changed(FILES[name], {part: damaged}), name).text
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
