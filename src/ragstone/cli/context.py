@@ -67,9 +67,9 @@ def pull_model(settings: Settings, name: str, revision: str) -> Path:
     return pull(origin, cache_folder(settings.cache_dir), lambda phase: typer.echo(phases[phase], err=True))
 
 
-def print_json(value: object) -> None:
+def print_json(value: object, *, indent: int | None = 2) -> None:
     """Dataclasses, ids, times and paths become what a program would expect of them."""
-    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent))
 
 
 def _plain(value: object) -> object:

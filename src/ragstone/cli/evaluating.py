@@ -68,7 +68,8 @@ async def _evaluate(settings: Settings, dataset: Dataset, *, quiet: bool) -> tup
     async with open_ragstone(settings) as ragstone:
         with _bars(quiet) as bars:
             indexing = bars.add_task("index", total=len(dataset.corpus))
-            report = await ragstone.upkeep.sync(Corpus(dataset), lambda report: bars.update(indexing, completed=report.done))
+            corpus = Corpus(dataset)
+            report = await ragstone.upkeep.sync(corpus, lambda report: bars.update(indexing, completed=report.done))
             if not await ragstone.caught_up(INDEX_WAIT):
                 raise IndexUnavailable("the index is still behind the catalog", hint="`ragstone status` shows how far")
             evaluator = Evaluator(

@@ -1,4 +1,4 @@
-"""`index` and `reindex`: documents into the catalog, with a bar while it runs and a summary at the end."""
+"""`index` and `forget`: documents into the catalog, with a bar while it runs and a summary at the end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def index(
         raise SettingsError("nothing to index", hint="name a folder, or add a source to ragstone.toml")
     ensure_model(settings)
     reports = run(_index(settings, names, allow_empty, quiet=json))
-    _finish(reports, json, strict)
+    finish(reports, json, strict)
 
 
 def forget(
@@ -57,24 +57,6 @@ def forget(
     print_json({"deleted": count}) if json else typer.echo(f"{name}: {count} documents deleted")
 
 
-def reindex(
-    context: typer.Context,
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Switch even without documents that cannot be read any more.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Build the collection anew with the present settings, beside the serving one, then switch to it.
-
-    Needed after a change of model or chunking. Questions are answered from the old generation meanwhile.
-
-    Example: `RAGSTONE_CHUNKING_MAX_TOKENS=128 ragstone reindex`
-    """
-    settings = settings_of(context)
-    ensure_model(settings)
-    _finish(run(_reindex(settings, accept_loss, quiet=json)), json, strict=False)
-
-
 async def _index(settings: Settings, names: list[str], allow_empty: bool, *, quiet: bool) -> dict[str, Report]:
     from ragstone.app import open_ragstone
 
@@ -82,7 +64,7 @@ async def _index(settings: Settings, names: list[str], allow_empty: bool, *, qui
     async with open_ragstone(settings) as ragstone:
         for name in names:
             source = ragstone.upkeep.source(name)
-            with _bar(name, quiet) as progress:
+            with bar(name, quiet) as progress:
                 reports[name] = await ragstone.upkeep.sync(source, progress, allow_empty=allow_empty)
         if not await ragstone.caught_up(INDEX_WAIT):
             typer.secho("the index is still behind: `ragstone status` shows how far", fg="yellow", err=True)
@@ -96,16 +78,8 @@ async def _forget(settings: Settings, name: str) -> int:
         return await ragstone.upkeep.forget(name)
 
 
-async def _reindex(settings: Settings, accept_loss: bool, *, quiet: bool) -> dict[str, Report]:
-    from ragstone.app import open_ragstone
-
-    async with open_ragstone(settings) as ragstone:
-        with _bar("reindex", quiet) as progress:
-            return await ragstone.upkeep.reindex(progress, accept_loss=accept_loss)
-
-
 @contextmanager
-def _bar(title: str, quiet: bool) -> Iterator[Progress]:
+def bar(title: str, quiet: bool) -> Iterator[Progress]:
     """A progress bar on standard error; nothing when quiet."""
     if quiet:
         yield lambda report: None
@@ -132,7 +106,7 @@ def _bar(title: str, quiet: bool) -> Iterator[Progress]:
         )
 
 
-def _finish(reports: dict[str, Report], json: bool, strict: bool) -> None:
+def finish(reports: dict[str, Report], json: bool, strict: bool) -> None:
     skipped = [skip for report in reports.values() for skip in report.skipped]
     if json:
         print_json({"sources": reports, "skipped": skipped})

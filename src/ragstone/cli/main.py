@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ragstone import __version__
-from ragstone.cli import asking, chunk_lab, chunks, evaluating, indexing, operating, setup
+from ragstone.cli import asking, chunk_lab, chunks, evaluating, generations, indexing, operating, setup, working
 from ragstone.cli.context import EXIT_ERROR
 from ragstone.errors import RagstoneError
 
@@ -28,6 +28,10 @@ models = typer.Typer(
     help="Embedding models: what there is, what is here, and whether it is intact.", no_args_is_help=True
 )
 app.add_typer(models, name="models")
+jobs = typer.Typer(
+    help="The queue of documents to index, and the dead letters: what could not be indexed.", no_args_is_help=True
+)
+app.add_typer(jobs, name="jobs")
 
 
 @app.callback()
@@ -53,8 +57,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search": asking.search,
     "explain": asking.explain,
     "status": operating.status,
-    "reindex": indexing.reindex,
+    "sync": indexing.index,
+    "worker": working.worker,
     "forget": indexing.forget,
+    "plan": generations.plan,
+    "reindex": generations.reindex,
+    "rollback": generations.rollback,
+    "generations": generations.generations,
+    "drift": generations.drift,
+    "gc": generations.gc,
     "eval": evaluating.evaluate,
     "chunks": chunks.chunks,
     "chunk-lab": chunk_lab.chunk_lab,
@@ -66,10 +77,17 @@ MODELS_COMMANDS: dict[str, Callable[..., None]] = {
     "pull": setup.models_pull,
     "verify": setup.models_verify,
 }
+JOBS_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": working.jobs_list,
+    "retry": working.jobs_retry,
+    "drop": working.jobs_drop,
+}
 for name, command in COMMANDS.items():
     app.command(name)(command)
 for name, command in MODELS_COMMANDS.items():
     models.command(name)(command)
+for name, command in JOBS_COMMANDS.items():
+    jobs.command(name)(command)
 
 
 def run() -> None:

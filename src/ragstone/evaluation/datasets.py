@@ -176,7 +176,7 @@ class Corpus:
 
     async def look(self, uri: str) -> Item | Skip | None:
         entry = self.dataset.corpus.get(self.key(uri))
-        return entry and self._item(self.key(uri), entry)
+        return self._item(self.key(uri), entry) if entry else None
 
     async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
         entry = self.dataset.corpus[self.key(item.uri)]
