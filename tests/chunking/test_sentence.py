@@ -71,3 +71,15 @@ def test_a_document_that_names_its_language_is_cut_by_that_languages_rules() -> 
     page = "<html lang='{}'><body><main><p>Das ist hier gesagt. Am 3. Mai kam er nach Hause zu uns.</p></main></html>"
     ends = {lang: [c.text[-5:] for c in chunk(page.format(lang), 9, name="a.html")] for lang in ("de", "en")}
     assert ends == {"de": ["sagt.", " uns."], "en": ["Am 3.", " uns."]}
+
+
+def test_list_items_are_sentences() -> None:
+    text = "- Ant ant ant\n- Bee bee bee\n- Cow cow cow. Dog dog dog."
+    assert [c.text for c in chunk(text, 8, name="a.md")] == [
+        "- Ant ant ant\n- Bee bee bee",
+        "- Cow cow cow. Dog dog dog.",
+    ]
+    assert [c.text for c in chunk(text, 12, name="a.md")] == [
+        "- Ant ant ant\n- Bee bee bee\n- Cow cow cow.",
+        "Dog dog dog.",
+    ]
