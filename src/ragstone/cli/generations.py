@@ -96,15 +96,13 @@ def generations(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("generation", "state", "model", "chunking", "parser", "documents", "chunks", "model checked")
     for row in rows:
-        cells = [row[name] for name in ("id", "state", "model", "chunking", "parser", "documents", "chunks")]
-        checked = f"{row['checked_at']:%Y-%m-%d %H:%M}" if row["checked_at"] else "never"
-        table.add_row(*map(str, cells), checked)
-    Console().print(table)
+        checked = f"{row['checked_at'].astimezone():%Y-%m-%d %H:%M}" if row["checked_at"] else "never"
+        typer.echo(f"{row['id']}  {row['state']}, model checked {checked}")
+        typer.echo(f"  {row['documents']} documents in {row['chunks']} chunks")
+        typer.echo(f"  {row['model']}; {row['chunking']}; parser {row['parser']}")
+        if row["quarantine"]:
+            typer.secho(f"  {row['quarantine']}", fg="red")
 
 
 def drift(context: typer.Context, json: Json = False) -> None:

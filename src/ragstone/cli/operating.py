@@ -38,6 +38,14 @@ def status(context: typer.Context, json: Json = False) -> None:
         )
         typer.echo(f"chunking    {_in_line(state.generation.settings['chunking'])}")
     typer.echo(f"index       at position {state.position} of {state.head}" + (" (behind)" if state.lag else ""))
+    if state.queue:
+        queue = state.queue
+        typer.echo(f"queue       {queue.waiting} waiting, {queue.running} running, {queue.later} to be tried again; "
+                   f"{queue.workers} workers")  # fmt: skip
+    if state.failures:
+        typer.secho(f"not indexed {state.failures} documents: `ragstone jobs list` tells why", fg="yellow")
+    if state.generation and state.generation.quarantine:
+        typer.secho(f"QUARANTINE  {state.generation.quarantine}", fg="red")
 
 
 def doctor(context: typer.Context, json: Json = False) -> None:
@@ -65,7 +73,9 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="settings")
     ] = None,
 ) -> None:
-    """Serve the HTTP API until interrupted; its documentation is at /docs.
+    """Serve the HTTP API until interrupted, and keep the index up to date; its documentation is at /docs.
+
+    A worker runs beside it, at low priority, when ragstone.toml names sources (`indexing.worker = false`: none does).
 
     Example: `ragstone serve --port 9000`, then
     `curl -N localhost:9000/v1/answers --json '{"question": "…", "stream": true}'`
@@ -77,9 +87,9 @@ def serve(
             f"refusing to serve on {address}: there are no keys, so anyone could read the documents",
             hint="serve on 127.0.0.1 behind a proxy that authenticates",
         )
-    from ragstone.cli.serving import listen, serve_on
+    from ragstone.cli.serving import beside, listen, serve_on
 
-    with listen(address, settings.server.port if port is None else port) as listener:
+    with listen(address, settings.server.port if port is None else port) as listener, beside(context, settings):
         run(serve_on(listener, settings))
 
 

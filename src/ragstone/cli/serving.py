@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import AsyncExitStack
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import typer
 import uvicorn
@@ -24,6 +27,23 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot serve on {host}, port {port}: {os.strerror(error.errno or 0)}",
             hint="choose another port with --port; 0 takes a free one",
         ) from None
+
+
+@contextmanager
+def beside(context: typer.Context, settings: Settings) -> Iterator[None]:
+    """A worker in a process of its own follows the sources meanwhile; its standard input ends when this one does."""
+    if not settings.indexing.worker or not settings.sources:
+        yield
+        return
+    config, collection = context.obj
+    options = [*(["--config", str(config)] if config else []), *(["--collection", collection] if collection else [])]
+    command = [sys.executable, "-m", "ragstone", *options, "worker", "--with-parent"]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 async def serve_on(listener: socket.socket, settings: Settings) -> None:
