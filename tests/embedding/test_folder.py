@@ -127,6 +127,7 @@ def with_step(folder: Path) -> None:
         (without("model.safetensors"), "no weights"),
         (without("1_Pooling/config.json"), "mean or CLS"),
         (with_step, "Dense"),
+        (lambda folder: (folder / "modules.json").write_text("7"), "not a list of steps"),
         (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "hidden_size"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from embedding import tiny
-from ragstone.app import make_embedder
+from ragstone.parts import make_embedder
 from ragstone.settings import EmbeddingSettings, load
 
 

@@ -48,7 +48,9 @@ def init(
 def models_list(context: typer.Context, json: Json = False) -> None:
     """List the known embedding models and whether they are here.
 
-    Others work too: a hub id with a revision, a folder, or any model of an endpoint. Example: `ragstone models list`
+    Others work too: a hub id with a revision, a folder, or any model of an endpoint.
+
+    Example: `ragstone models list`
     """
     from ragstone.embedding.files import cache_folder, folder_of
     from ragstone.embedding.model_list import local_models, remote_models
@@ -78,9 +80,9 @@ def models_list(context: typer.Context, json: Json = False) -> None:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("model", "runs", "dimensions", "tokens", "MB", "licence", "pulled")
+    table = Table(Column("model", no_wrap=True), "runs", "dimensions", "tokens", "MB", "licence", "pulled")
     for row in rows:
         cells = [row.get(key) for key in ("name", "runs", "dimensions", "max_tokens", "megabytes", "licence")]
         pulled = {True: "yes", False: "no", None: "-"}[row.get("pulled")]

@@ -40,12 +40,7 @@ def needed(paths: Collection[str], config: Mapping[str, Any], place: str) -> lis
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises ModelError when it cannot be read or is not an object."""
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}", hint="see docs/models.md") from None
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}") from None
+    value = _parsed(path)
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds no JSON object")
     return value
@@ -84,11 +79,23 @@ def _optional(folder: Path, name: str) -> dict[str, Any]:
     return read_json(folder / name) if (folder / name).is_file() else {}
 
 
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}", hint="see docs/models.md") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from None
+
+
 def _refuse_unknown_steps(folder: Path) -> None:
     path = folder / MODULES
     if not path.is_file():
         return
-    steps = {step["type"].rpartition(".")[2] for step in json.loads(path.read_bytes())}
+    try:
+        steps = {step["type"].rpartition(".")[2] for step in _parsed(path)}
+    except (TypeError, KeyError, AttributeError):
+        raise ModelError(f"{path} is not a list of steps") from None
     if unknown := steps - _STEPS:
         raise ModelError(f"the model in {folder} has steps that are not known: {', '.join(sorted(unknown))}")
 
