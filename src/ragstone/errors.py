@@ -36,7 +36,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from ragstone.models import Vectors
+    import numpy as np
+    import numpy.typing as npt
 
 
 class RagstoneError(Exception):
@@ -146,7 +147,9 @@ class TextsRefused(ProviderError):
 
     code = "texts_refused"
 
-    def __init__(self, message: str, *, hint: str = "", refused: Mapping[int, str], vectors: Vectors) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", refused: Mapping[int, str], vectors: npt.NDArray[np.float32]
+    ) -> None:
         super().__init__(message, hint=hint)
         self.refused = refused
         self.vectors = vectors
