@@ -74,6 +74,11 @@ def test_an_encrypted_mail_says_so() -> None:
         parse(data, "a.eml")
 
 
+def test_headers_hold_only_what_a_database_takes() -> None:
+    document = parse(b"From: a\0b <a@b>\nTo: \0\nSubject: x\0y\n\nText", "a.eml")
+    assert (document.title, document.metadata) == ("xy", {"from": "ab <a@b>"})
+
+
 @pytest.mark.parametrize(
     "text", ["From: here to there\nis a novel", "Subject: maths\n\nText", "To: do\nDate: never\nCc: none\n\nText"]
 )

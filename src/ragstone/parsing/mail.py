@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from ragstone.errors import BrokenDocument, EncryptedDocument
 from ragstone.models import Document
 from ragstone.parsing import html
-from ragstone.parsing.decoding import decode
+from ragstone.parsing.decoding import clean, decode
 from ragstone.parsing.writer import Writer
 
 MEDIA_TYPE = "message/rfc822"
@@ -32,7 +32,7 @@ def parse(data: bytes, name: str) -> Document:
 def _read(message: EmailMessage, name: str) -> Document:
     if message.get_content_type() in ENCRYPTED or message.get_param("smime-type") == "enveloped-data":
         raise EncryptedDocument(f"{name} is an encrypted mail", hint="save it from the mail program, decrypted")
-    headers = {header: _words(message[header]) for header in SHOWN if message[header]}
+    headers = {header: words for header in SHOWN if (words := _words(message[header] or ""))}
     writer = Writer()
     writer.block("paragraph", "\n".join(f"{header}: {value}" for header, value in headers.items()))
     _write_body(writer, message, name)
@@ -68,4 +68,4 @@ def _write_body(writer: Writer, message: EmailMessage, name: str) -> None:
 
 
 def _words(value: object) -> str:
-    return " ".join(str(value).split())
+    return " ".join(clean(str(value)).split())
