@@ -146,3 +146,23 @@ def test_a_damaged_file_is_called_damaged(data: bytes) -> None:
 def test_text_named_pdf_is_no_pdf() -> None:
     with pytest.raises(BrokenDocument):
         parse(b"just some words", "a.pdf")
+
+
+def written(*objects: bytes) -> bytes:
+    """A PDF of these objects, numbered from 1, the first of which is its catalog."""
+    out, starts = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        starts.append(len(out))
+        out += b"%d 0 obj\n%b\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % start for start in starts)
+    size = len(objects) + 1
+    trailer = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (size, len(out))
+    return out + b"xref\n0 %d\n0000000000 65535 f \n" % size + table + trailer
+
+
+@pytest.mark.parametrize("kids", [b"3 0 R", b"2 0 R 2 0 R"])
+def test_a_million_pages_that_are_not_there_are_not_tried(kids: bytes) -> None:
+    page_tree = b"<</Type/Pages/Count 1000000/Kids[%b]>>" % kids
+    data = written(b"<</Type/Catalog/Pages 2 0 R>>", page_tree, b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>")
+    with pytest.raises(BrokenDocument, match="of its 1000000 pages cannot be read"):
+        parse(data, "a.pdf")

@@ -1,4 +1,4 @@
-"""PDF by PDFium: text in reading order, pages, and sections from the outline when there is one."""
+"""PDF by PDFium: what is taken from the file, and what is said of a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ragstone.parsing.layout import layout
 from ragstone.parsing.outline import sections
 
 PASSWORD_NEEDED = {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
+SAVE_ANEW = "open it in a viewer and save it anew"
 PLACEHOLDER_TITLES = ("microsoft ", "untitled", "powerpoint ")
 
 MOST_UNREADABLE = 100
@@ -94,10 +95,8 @@ def _pages(pdf: pdfium.PdfDocument, name: str) -> list[Page | None]:
             break
     if unreadable == len(pages) or unreadable > max(MOST_UNREADABLE, len(pages) / 2):
         raise BrokenDocument(
-            f"{name} is damaged: {unreadable} of {len(pdf)} pages cannot be read, and no more were tried"
-            if pages
-            else f"{name} is damaged: it has no pages",
-            hint="open it in a viewer and save it anew",
+            f"{name} is damaged: {unreadable} of the first {len(pages)} of its {len(pdf)} pages cannot be read",
+            hint=SAVE_ANEW,
         )
     return pages
 
@@ -105,7 +104,7 @@ def _pages(pdf: pdfium.PdfDocument, name: str) -> list[Page | None]:
 def _typed(error: pdfium.PdfiumError, name: str) -> DocumentError:
     if error.err_code in PASSWORD_NEEDED:
         return EncryptedDocument(f"{name} needs a password", hint="save a copy without a password")
-    return BrokenDocument(f"{name} is damaged, or no PDF: {error}", hint="open it in a viewer and save it anew")
+    return BrokenDocument(f"{name} is damaged, or no PDF", hint=SAVE_ANEW)
 
 
 def _title(pdf: pdfium.PdfDocument) -> str:
