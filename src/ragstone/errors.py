@@ -6,6 +6,7 @@
     ├── SourceError              a source as a whole cannot be read: nothing of it was changed
     ├── DocumentError            one document cannot be indexed; the others go on, its old version keeps serving
     │   ├── UnreadableDocument       no permission, or it vanished while being read
+    │   │   ├── DocumentGone            … because its source says that it is gone, though it lists it
     │   │   └── DocumentUnavailable      … in a way that a later try may mend
     │   ├── UnsupportedDocument      not a kind that can be read
     │   ├── EmptyDocument            no text in it
@@ -68,6 +69,10 @@ class DocumentError(RagstoneError):
 
 class UnreadableDocument(DocumentError):
     code = "unreadable"
+
+
+class DocumentGone(UnreadableDocument):
+    code = "gone"
 
 
 class DocumentUnavailable(UnreadableDocument):

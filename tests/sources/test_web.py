@@ -20,12 +20,13 @@ from cryptography.x509.oid import NameOID
 from contracts.source import SourceContract, content, listed, skipped
 from ragstone.errors import (
     BrokenDocument,
+    DocumentGone,
     DocumentTooLarge,
     DocumentUnavailable,
     SourceError,
     UnreadableDocument,
 )
-from ragstone.models import Item, Skip
+from ragstone.models import Item
 from ragstone.settings import WebSource
 from ragstone.sources.base import Source
 from ragstone.sources.network import Address, Guarded, is_any, is_public
@@ -340,14 +341,14 @@ async def test_what_goes_wrong_is_told_apart(
     assert isinstance(caught.value, DocumentUnavailable) == (error is DocumentUnavailable)
 
 
-async def test_looking_tells_what_is_gone_from_what_fails(site: Site) -> None:
-    site.pages |= {"/a": Response(status=410), "/b": Response(status=500), "/c": Response(body=bytes(10**6))}
-    source = pages(*(f"{site.url}/{name}" for name in "abc"))
-    assert await source.look(f"{site.url}/a") is None
-    failing = await source.look(f"{site.url}/b")
-    assert isinstance(failing, Skip)
-    assert failing.code == "unavailable"
-    assert isinstance(await source.look(f"{site.url}/c"), Item)
+async def test_fetching_tells_what_is_gone_from_what_fails(site: Site) -> None:
+    site.pages |= {"/a": Response(status=410), "/b": Response(status=500)}
+    source = pages(*(f"{site.url}/{name}" for name in "ab"))
+    for name, error in (("a", DocumentGone), ("b", DocumentUnavailable)):
+        item = await source.look(f"{site.url}/{name}")
+        assert isinstance(item, Item)
+        with pytest.raises(error):
+            await source.fetch(item, 100)
 
 
 async def test_a_page_that_never_ends_is_given_up(site: Site) -> None:

@@ -19,7 +19,7 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Lane
 from ragstone.chunking.base import Chunker
 from ragstone.embedding.base import Embedder
-from ragstone.errors import BrokenDocument, EmptyDocument, RagstoneError, UnreadableDocument
+from ragstone.errors import BrokenDocument, DocumentGone, EmptyDocument, RagstoneError, UnreadableDocument
 from ragstone.models import (
     Chunk,
     Collection,
@@ -110,8 +110,12 @@ class Pipeline:
             await self._delete(source, uri, observed, outcome)
             return
         outcome.revision = item.revision
-        with outcome.timed("fetch"):
-            fetched = await source.fetch(item, self.max_bytes, _known(observed))
+        try:
+            with outcome.timed("fetch"):
+                fetched = await source.fetch(item, self.max_bytes, _known(observed))
+        except DocumentGone:
+            await self._delete(source, uri, observed, outcome)
+            raise
         if fetched is None:
             return
         outcome.revision = fetched.revision

@@ -41,8 +41,8 @@ class Source(Protocol):
     async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
         """The bytes of one item, or None when its revision still is `known`.
 
-        Raises a DocumentError: UnreadableDocument, DocumentUnavailable when a later try may succeed, or
-        DocumentTooLarge past `limit` bytes.
+        Raises a DocumentError: UnreadableDocument, DocumentGone when the thing is listed and yet gone,
+        DocumentUnavailable when a later try may succeed, or DocumentTooLarge past `limit` bytes.
         """
         ...
 

@@ -21,7 +21,7 @@ from ragstone.settings import WebSource
 from ragstone.sources import body, sitemap
 from ragstone.sources.globs import Globs
 from ragstone.sources.network import Guarded, is_any, is_public
-from ragstone.sources.web_client import Answer, Condition, Gone, WebClient, clean
+from ragstone.sources.web_client import Answer, Condition, WebClient, clean
 
 SITEMAP_LIMIT = 50 * 2**20  # bytes, as sitemaps.org has it
 DEEPEST = 3  # sitemap indexes within each other
@@ -65,22 +65,15 @@ class WebPages:
             yield await self._allowed(found)
 
     async def look(self, uri: str) -> Item | Skip | None:
-        """Asks the host: a page that it says is gone (404, 410) is None."""
+        """By the list, which is read again when it is old; the page itself is asked for when it is fetched."""
         if time.monotonic() >= self._listed_until:
             await self._list()
         found = self._listed.get(uri)
-        if not isinstance(found, Item):
-            return found
-        try:
-            await self._client.get(uri, None)
-        except Gone:
-            return None
-        except DocumentError as error:
-            return Skip(uri=uri, code=error.code, reason=str(error))
-        return found
+        return await self._allowed(found) if found else None
 
     async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
-        """Raises any DocumentError but those of parsing; BrokenDocument when it cannot be unpacked."""
+        """Raises any DocumentError but those of parsing: DocumentGone for 404 and 410, and BrokenDocument when it
+        cannot be unpacked."""
         answer = await self._client.get(item.uri, limit, _condition(item.uri, known))
         if answer.status == 304:
             return None

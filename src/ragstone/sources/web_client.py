@@ -14,7 +14,14 @@ import httpcore
 import httpx
 from protego import Protego
 
-from ragstone.errors import BrokenDocument, DocumentError, DocumentTooLarge, DocumentUnavailable, UnreadableDocument
+from ragstone.errors import (
+    BrokenDocument,
+    DocumentError,
+    DocumentGone,
+    DocumentTooLarge,
+    DocumentUnavailable,
+    UnreadableDocument,
+)
 from ragstone.sources import body
 from ragstone.sources.network import PrivateAddress
 
@@ -28,10 +35,6 @@ LONGEST_RETRY = 86_400.0  # seconds that a host can ask to wait for a page
 ROBOTS_KEPT = 3600.0  # seconds
 ROBOTS_LIMIT = 2**20  # bytes
 LATER = frozenset({408, 425, 429})
-
-
-class Gone(UnreadableDocument):
-    """404 or 410."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,8 @@ class WebClient:
     async def get(self, url: str, limit: int | None, condition: Condition | None = None) -> Answer:
         """A page of at most `limit` bytes, redirects followed; without a limit its body is not read.
 
-        Raises Gone and other kinds of UnreadableDocument, DocumentUnavailable, DocumentTooLarge and BrokenDocument.
+        Raises DocumentGone (404, 410) and other kinds of UnreadableDocument, DocumentUnavailable, DocumentTooLarge
+        and BrokenDocument.
         """
         for _ in range(REDIRECTS + 1):
             await self.check(url)
@@ -233,7 +237,7 @@ def _target(answer: Answer) -> str:
 def _refuse(url: str, status: int, headers: httpx.Headers) -> None:
     """Raises a DocumentError unless it is a good answer, a redirect or 304."""
     if status in {404, 410}:
-        raise Gone(f"{url}: is gone ({status})")
+        raise DocumentGone(f"{url}: is gone ({status})")
     if status in LATER or status >= 500:
         raise DocumentUnavailable(f"{url}: the host answered {status}", retry_after=retry_after(headers))
     if status != 200 and not 300 <= status < 400:
