@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint types unit bench docs lock clean
+.PHONY: demo test lint types unit bench bench-index docs lock clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/handbook/demo.sh
@@ -24,9 +24,11 @@ types: $(VENV)/.ready-dev
 unit: $(VENV)/.ready-dev
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/.ready-dev
-	$(BIN)/python benchmarks/indexing.py
+bench: bench-index
 	$(BIN)/python benchmarks/latency.py
+
+bench-index: $(VENV)/.ready-dev
+	$(BIN)/python benchmarks/indexing.py
 
 docs: $(VENV)/.ready-dev
 	$(BIN)/python docs/generate.py

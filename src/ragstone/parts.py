@@ -34,6 +34,9 @@ from ragstone.sources.base import Source
 if TYPE_CHECKING:
     from ragstone.index.exact import ExactIndex
 
+LOCAL_BATCH = 16
+"""Texts that are embedded here together: a change of a document waits behind as many of bulk work, at most."""
+
 
 def make_source(name: str, settings: SourceSettings, catalog: Catalog, collection: Collection) -> Source:
     """A source by its settings. Raises SourceError when an extra is not installed."""
@@ -127,13 +130,13 @@ class Embedders:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._made: dict[str, Embedder] = {}
-        self.present = self._keep(make_embedder(settings.embedding, settings.cache_dir))
+        self.present = self._keep(settings.embedding)
 
     def of(self, generation: Generation) -> Embedder:
         """Raises FingerprintMismatch when the settings it was built with no longer make the same vectors."""
         made = self._made.get(generation.fingerprint.digest)
         if made is None:
-            made = self._keep(make_embedder(self._former(generation), self._settings.cache_dir))
+            made = self._keep(self._former(generation))
             if made.fingerprint.digest != generation.fingerprint.digest:
                 fingerprint.compare(generation.fingerprint, self.present.fingerprint)
         return made
@@ -142,11 +145,13 @@ class Embedders:
         for embedder in self._made.values():
             await embedder.aclose()
 
-    def _keep(self, embedder: Embedder) -> Embedder:
+    def _keep(self, chosen: EmbeddingSettings) -> Embedder:
         """Documents of concurrent callers share batches; questions pass straight through."""
         from ragstone.embedding.pool import Pooled
 
-        return self._made.setdefault(embedder.fingerprint.digest, Pooled(embedder))
+        embedder = make_embedder(chosen, self._settings.cache_dir)
+        batch = LOCAL_BATCH if chosen.provider == "local" else chosen.batch_size
+        return self._made.setdefault(embedder.fingerprint.digest, Pooled(embedder, batch=batch))
 
     def _former(self, generation: Generation) -> EmbeddingSettings:
         """The settings that a generation was built with; the key goes to no other address than it is set for."""
