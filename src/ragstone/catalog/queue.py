@@ -102,6 +102,14 @@ class Queue:
         locks = None if uris is None else [f"{collection.id} {uri}" for uri in uris]
         return len(await self._connections.run_as_owner("drop_jobs", {"queue": str(collection.id), "locks": locks}))
 
+    async def finish(self, id: int) -> None:  # noqa: A002
+        """Remove a running job; nothing happens when it was taken back meanwhile."""
+        await self._connections.run_as_owner("finish_job", {"id": id})
+
+    async def give_back(self, id: int) -> None:  # noqa: A002
+        """Let a running job wait again as it was, unless the document has a newer one."""
+        await self._connections.run_as_owner("give_back", {"id": id})
+
     async def take_back(self, collection: Collection) -> int:
         """Let the jobs of workers that have died wait again; gives their number."""
         return len(await self._connections.run_as_owner("take_back", {"queue": str(collection.id), "lease": LEASE}))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from ragstone.catalog.queue import Job
-from ragstone.errors import RagstoneError, SourceError
+from ragstone.errors import CatalogUnavailable, RagstoneError, SourceError
 from ragstone.indexing.report import Report
 from ragstone.indexing.sync import Sync
+from ragstone.indexing.tasks import end
 from ragstone.sources.base import Source, Watched
 
 AGAIN = 5.0
-"""Seconds until the next try when a source cannot be watched or listed."""
+"""Seconds until the next try when a source cannot be watched or listed, or the catalog not be reached."""
 
 LONGEST = 300.0
-"""The most seconds until such a try; each takes twice as long as the one before."""
+"""The most seconds until a source is listed again; each pause takes twice as long as the one before."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,29 +32,30 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. What goes wrong is logged and tried again."""
-        pause = AGAIN
         while True:
-            began = time.monotonic()
             try:
                 async with self._sync.catalog.alone(self._sync.collection, f"follow {self._source.name}"):
                     await self._follow()
             except RagstoneError as error:
                 logger.warning("source %s: %s", self._source.name, error)
-            pause = AGAIN if time.monotonic() - began > LONGEST else min(2 * pause, LONGEST)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(AGAIN)
 
     async def _follow(self) -> None:
         """Begins to watch before the first pass, so that nothing happens unseen between the two."""
         hints: asyncio.Queue[frozenset[str]] = asyncio.Queue()
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self._watch(hints))
-            await asyncio.sleep(0)
-            try:
-                while True:
-                    await self._pass()
-                    await self._until_next(hints)
-            finally:
-                watching.cancel()
+        watching = asyncio.create_task(self._watch(hints))
+        await asyncio.sleep(0)
+        try:
+            pause = AGAIN
+            while True:
+                if await self._pass():
+                    pause = AGAIN
+                    await self._until_next(hints, self._every)
+                else:
+                    await self._until_next(hints, min(pause, self._every))
+                    pause = min(2 * pause, LONGEST)
+        finally:
+            await end(watching)
 
     async def _watch(self, hints: asyncio.Queue[frozenset[str]]) -> None:
         """Pass on what the source tells. One that can be watched no longer is still listed every now and then."""
@@ -70,24 +71,28 @@ class Follower:
                 await asyncio.sleep(AGAIN)
                 hints.put_nowait(frozenset())
 
-    async def _until_next(self, hints: asyncio.Queue[frozenset[str]]) -> None:
+    async def _until_next(self, hints: asyncio.Queue[frozenset[str]], seconds: float) -> None:
         """Enqueue what is told of, until the next whole pass is due, or asked for by an empty set."""
         try:
-            async with asyncio.timeout(self._every):
+            async with asyncio.timeout(seconds):
                 while uris := await hints.get():
                     jobs = [Job(source=self._source.name, uri=uri) for uri in sorted(uris)]
                     await self._sync.catalog.queue.add(self._sync.collection, jobs)
         except TimeoutError:
             return
 
-    async def _pass(self) -> None:
+    async def _pass(self) -> bool:
+        """Whether the source could be listed."""
         report = Report()
         try:
             enqueued = await self._sync.scan(self._source, report)
-        except SourceError as error:
+        except CatalogUnavailable:
+            raise
+        except RagstoneError as error:
             logger.warning("source %s: %s", self._source.name, error)
-            return
+            return False
         logger.info(
             "source %s: %d listed, %d enqueued, %d deleted",
             self._source.name, report.listed, len(enqueued), report.deleted,
         )  # fmt: skip
+        return True

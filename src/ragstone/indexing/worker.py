@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
-from ragstone.catalog.queue import LEASE, SCHEMA, TASK, Job, Lane
-from ragstone.errors import CatalogUnavailable, DocumentError, ProviderError, RagstoneError
+from ragstone.catalog.queue import LEASE, Job, Lane
+from ragstone.errors import CatalogError, CatalogUnavailable, DocumentError, ProviderError, RagstoneError
 from ragstone.indexing.pipeline import Outcome, Pipeline
 from ragstone.indexing.retry import judge, wait
+from ragstone.indexing.tasks import end
 from ragstone.models import Failure
 from ragstone.sources.base import Source
 
-if TYPE_CHECKING:
-    from procrastinate import App
-    from psycopg import AsyncConnection
+GRACE = LEASE / 2
+"""Seconds that documents under way are given when the worker is told to stop; then their jobs are handed back.
 
-GRACE = 30.0
-"""Seconds that documents under way are given when the worker is told to stop; then their jobs are handed back."""
+There are no signs of life meanwhile: before the lease ends, the jobs must be done or back in the queue.
+"""
 
-POLL = 1.0
-"""Seconds between looks at the queue, should a notification have been lost."""
+AGAIN = 1.0
+"""Seconds until the next try after PostgreSQL went away."""
 
 STOPPED = 60.0
 """Seconds until the next try after a failure that only an operator can mend."""
 
+LOOK = 0.1
+"""Seconds between looks whether there is anything left to do."""
+
 logger = logging.getLogger(__name__)
-logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what it reports as an error is a job handed on
 
 Notice: TypeAlias = Callable[[Job, Outcome | RagstoneError], None]
 """Called when a job is done: what became of the document, or why it was not indexed (now)."""
@@ -61,19 +62,34 @@ class Worker:
         self._notice = notice or (lambda job, result: None)
         self._random = random or Random()  # noqa: S311 (jitter)
         self._fatal: RagstoneError | None = None
-        self._halt: Callable[[], object] | None = None  # ends a run that a fatal error should end
+        self._halt: Callable[[], object] = lambda: None
+        self._foreground = False
 
     async def run(self) -> None:
         """Work until cancelled. Documents under way are finished, or handed back after GRACE seconds."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_taking_back())
+        taking_back = asyncio.create_task(self._keep_taking_back())
+        try:
             while True:
-                try:
-                    async with self._app() as app:
-                        await app.run_worker_async(**self._options(), wait=True)
-                except CatalogUnavailable as error:
-                    logger.warning("%s; trying again", error)
-                await asyncio.sleep(POLL)  # it ended because PostgreSQL went away
+                pause = await self._until_stopped()
+                await asyncio.sleep(pause)
+        finally:
+            await end(taking_back)
+
+    async def _until_stopped(self) -> float:
+        """Work until something stops it; gives the seconds to wait then."""
+        from ragstone.indexing.taking import taking
+
+        try:
+            self._fatal = None
+            async with taking(self._catalog, self._collection, self.work, self._concurrency, GRACE) as taker:
+                self._halt = taker.stop
+                await taker.run()  # type: ignore[no-untyped-call]
+        except CatalogUnavailable as error:
+            logger.warning("%s; trying again", error)
+        if self._fatal is None:
+            return AGAIN
+        logger.error("%s; %s; trying again in %.0f s", self._fatal, self._fatal.hint, STOPPED)
+        return STOPPED
 
     async def drain(self) -> None:
         """Work until no job is running or due, anywhere.
@@ -82,38 +98,38 @@ class Worker:
         """
         if not await self._catalog.queue.busy(self._collection):
             return
-        self._halt = lambda: None
-        async with self._app() as app:
-            while True:
-                await self._once(app)
-                if self._fatal is not None:
-                    raise self._fatal
-                if not await self._catalog.queue.busy(self._collection):
-                    return
-                await asyncio.sleep(0.1)
-                await self._catalog.queue.take_back(self._collection)
+        from ragstone.indexing.taking import taking
 
-    async def _once(self, app: App) -> None:
-        """Take jobs until there is none; stopped early by a fatal error."""
-        running = asyncio.create_task(app.run_worker_async(**self._options(), wait=False))
-        self._halt = running.cancel
+        self._foreground = True
+        async with taking(self._catalog, self._collection, self.work, self._concurrency, 0.0) as taker:
+            self._halt = taker.stop
+            idle = asyncio.create_task(self._until_idle(taker.stop))
+            try:
+                await taker.run()  # type: ignore[no-untyped-call]
+            finally:
+                await end(idle)
+        if self._fatal is not None:
+            raise self._fatal
+        if idle.cancelled():
+            raise CatalogUnavailable("the queue cannot be reached any more")
+        idle.result()
+
+    async def _until_idle(self, stop: Callable[[], object]) -> None:
         try:
-            await running
-        except asyncio.CancelledError:
-            if self._fatal is None:
-                raise
+            while await self._catalog.queue.busy(self._collection):
+                await self._catalog.queue.take_back(self._collection)
+                await asyncio.sleep(LOOK)
+        finally:
+            stop()
 
     # --- one job ------------------------------------------------------------------------------------------------
 
     async def work(self, source: str, uri: str, lane: Lane, attempt: int, error: str) -> None:
-        """One job, as its arguments in the queue have it."""
+        """One job, as its arguments in the queue have it. When it raises, the job goes back as it is."""
         job = Job(source=source, uri=uri, lane=lane, attempt=attempt, error=error)
         outcome = Outcome(fate="unchanged")
         try:
             await self._pipeline.index(self._sources(source), uri, lane, outcome)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._hand_back(job, 0.0, error))
-            raise
         except RagstoneError as failed:
             await self._failed(job, outcome, failed)
         except Exception as failed:
@@ -124,13 +140,12 @@ class Worker:
 
     async def _failed(self, job: Job, outcome: Outcome, error: RagstoneError) -> None:
         judgement = judge(error)
-        if self._halt is not None and (judgement == "stop" or isinstance(error, ProviderError | CatalogUnavailable)):
+        if judgement == "stop" or (self._foreground and isinstance(error, ProviderError | CatalogUnavailable)):
             self._fatal = self._fatal or error
-            self._halt()
-            await asyncio.shield(self._hand_back(job, 0.0, str(error)))
-        elif judgement == "stop":
-            logger.error("%s; %s", error, error.hint)
-            await self._hand_back(job, STOPPED, str(error))
+            try:
+                await self._hand_back(job, 0.0, str(error))
+            finally:
+                self._halt()
         elif judgement == "later" and job.attempt < self._attempts:
             await self._hand_back(job, wait(error, job.attempt, self._random), str(error), attempt=job.attempt + 1)
         else:
@@ -158,45 +173,11 @@ class Worker:
 
     # --- the queue ----------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _app(self) -> AsyncIterator[App]:
-        """procrastinate's side of this worker: two connections that take and finish jobs, and one that listens."""
-        from procrastinate import App, PsycopgConnector, exceptions
-        from psycopg_pool import PoolTimeout
-
-        connector = PsycopgConnector(
-            conninfo=self._catalog.url, min_size=1, max_size=2, timeout=10.0, configure=_on_its_schema
-        )
-        app = App(connector=connector)
-        app.task(name=TASK)(self.work)
-        try:
-            async with app.open_async():
-                yield app
-        except (exceptions.ConnectorException, PoolTimeout) as error:
-            raise CatalogUnavailable(f"the queue cannot be reached: {error.__cause__ or error}") from error
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "queues": [str(self._collection.id)],
-            "concurrency": self._concurrency,
-            "delete_jobs": "always",
-            "install_signal_handlers": False,
-            "shutdown_graceful_timeout": GRACE if self._fatal is None else 0.0,
-            "fetch_job_polling_interval": POLL,
-            "update_heartbeat_interval": LEASE / 5,
-            "stalled_worker_timeout": LEASE,
-        }
-
     async def _keep_taking_back(self) -> None:
         while True:
             try:
                 if lost := await self._catalog.queue.take_back(self._collection):
                     logger.warning("%d jobs of a worker that died are run again", lost)
-            except CatalogUnavailable as error:
+            except CatalogError as error:
                 logger.warning("%s; trying again", error)
             await asyncio.sleep(LEASE / 2)
-
-
-async def _on_its_schema(connection: AsyncConnection[Any]) -> None:
-    await connection.execute(f"SET search_path = {SCHEMA}, pg_temp".encode())
-    await connection.commit()

@@ -481,7 +481,8 @@ BEGIN
     END LOOP;
 END $$
 
--- A document has one waiting job at most. Of two, the one that is due earlier stays, with the higher priority.
+-- A document has one waiting job at most. Of two, the one that is due earlier stays, with the higher priority. The
+-- count of a job that is tried again goes on, for passes come more often than late tries.
 -- name: enqueue
 INSERT INTO ragstone_queue.procrastinate_jobs AS jobs (
     queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at
@@ -497,7 +498,8 @@ FROM unnest(
 ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET
     priority = greatest(jobs.priority, excluded.priority),
     args = CASE
-        WHEN coalesce(excluded.scheduled_at, '-infinity') < coalesce(jobs.scheduled_at, '-infinity') THEN excluded.args
+        WHEN coalesce(excluded.scheduled_at, '-infinity') < coalesce(jobs.scheduled_at, '-infinity') THEN
+            excluded.args || jsonb_build_object('attempt', jobs.args -> 'attempt', 'error', jobs.args -> 'error')
         ELSE jobs.args
     END,
     scheduled_at = nullif(
@@ -528,6 +530,18 @@ SELECT EXISTS (
 DELETE FROM ragstone_queue.procrastinate_jobs
 WHERE queue_name = %(queue)s AND status = 'todo' AND (%(locks)s::text[] IS NULL OR lock = ANY(%(locks)s))
 RETURNING id
+
+-- name: finish_job
+DELETE FROM ragstone_queue.procrastinate_jobs WHERE id = %(id)s AND status = 'doing'
+
+-- name: give_back
+WITH own AS (
+    DELETE FROM ragstone_queue.procrastinate_jobs WHERE id = %(id)s AND status = 'doing'
+    RETURNING queue_name, task_name, priority, lock, queueing_lock, args
+)
+INSERT INTO ragstone_queue.procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+SELECT * FROM own
+ON CONFLICT DO NOTHING
 
 -- Jobs whose worker has died wait again, unless the document has a newer job already.
 -- name: take_back
