@@ -82,6 +82,7 @@ class Ragstone:
         self.embedders = embedders
         self._serving: Serving | None = None
         self._next: asyncio.Task[Serving] | None = None  # on its way, while the former one goes on
+        self._former: list[Generator] = []  # answers may still be coming from them
         self._seen = 0.0  # when the catalog last said what serves
 
     async def aclose(self) -> None:
@@ -90,6 +91,8 @@ class Ragstone:
             await asyncio.wait([self._next])
         if self._serving is not None:
             await self._serving.generator.aclose()
+        for generator in self._former:
+            await generator.aclose()
         if "upkeep" in self.__dict__:
             await self.upkeep.aclose()
 
@@ -166,12 +169,14 @@ class Ragstone:
             self._next = asyncio.create_task(self._make(generation))
         if former is not None and not self._next.done():
             return former
-        try:
-            return await self._next
-        finally:
+        making = self._next
+        await asyncio.wait([making])  # unlike awaiting it, leaves it to others when this caller is cancelled
+        if self._next is making:
             self._next = None
-            if former is not None:
-                await former.generator.aclose()
+        made = making.result()
+        if former is not None and former is self._serving:
+            self._former.append(former.generator)
+        return made
 
     async def _generation(self, collection: Collection) -> Generation:
         assert collection.serving is not None

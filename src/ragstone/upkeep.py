@@ -80,10 +80,11 @@ class Upkeep:
 
     async def push(self, name: str) -> Push:
         """A source of kind push, ready to be sent documents. Raises SourceError."""
-        await self._collection()
+        collection = await self._collection()
         source = self.source(name)
         if not isinstance(source, Push):
             raise SourceError(f"{name} is no push source", hint=f'[sources.{name}] with kind = "push" makes one')
+        await self._catalog.record_source(collection, source.name, source.prefix)  # a reindex is to include it
         return source
 
     async def forget(self, name: str) -> int:
@@ -119,7 +120,8 @@ class Upkeep:
         self, collection: Collection, source: Source, progress: Progress, *, allow_empty: bool = False
     ) -> Report:
         report = Report()
-        enqueued = await self._sync(collection).scan(source, report, allow_empty=allow_empty)
+        all_may_be_gone = allow_empty or isinstance(source, Push)  # what was sent is known, an empty list no mistake
+        enqueued = await self._sync(collection).scan(source, report, allow_empty=all_may_be_gone)
         progress(report)
         tally = Tally(report, progress, enqueued)
         await self._worker(collection, [source], tally).drain()
@@ -144,7 +146,7 @@ class Upkeep:
         """What a reindex with the present settings would have to do; changes nothing."""
         collection = await self._catalog.collection(self._settings.tenant, self._settings.collection)
         records = await self._catalog.sources(collection) if collection else []
-        names = dict.fromkeys([*(r.name for r in records), *self._settings.sources])
+        names = [record.name for record in records] or list(self._settings.sources)  # what a reindex goes over
         embedder = self._embedders.present
         settings = {"chunking": self._settings.chunking.model_dump(mode="json")}
         generation = Generation(
@@ -243,10 +245,20 @@ class Upkeep:
         )
 
     async def check_drift(self) -> list[tuple[Generation, str | None]]:
-        """Compare every generation's model with its stored probes; what deviates is put in quarantine, or let out."""
-        collection = await self._collection()
-        generations = await self._catalog.generations(collection)
-        return [(g, await drift.check(self._catalog, g, self._embedders.of(g))) for g in generations]
+        """Compare every generation's model with its stored probes; what deviates is put in quarantine, or let out.
+
+        Raises ProviderError or ModelError when a model cannot be asked, after the others were.
+        """
+        found: list[tuple[Generation, str | None]] = []
+        failed: RagstoneError | None = None
+        for generation in await self._catalog.generations(await self._collection()):
+            try:
+                found.append((generation, await drift.check(self._catalog, generation, self._embedders.of)))
+            except RagstoneError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return found
 
     # --- what the above are made of -----------------------------------------------------------------------------
 
@@ -260,7 +272,7 @@ class Upkeep:
         if serving is None:
             await self._catalog.serve(await self._new_generation(collection))
             return await self._collection()
-        await drift.check(self._catalog, serving, self._embedders.of(serving))
+        await drift.check(self._catalog, serving, self._embedders.of)
         return collection
 
     async def _tell_differences(self, collection: Collection) -> None:
@@ -331,6 +343,7 @@ class Upkeep:
         )
         # Another collection may have stored this fingerprint, from a model that has changed since.
         await fingerprint.check(await self._catalog.probes(generation.fingerprint), embedder)
+        await self._catalog.record_check(generation, None)
         return generation
 
     async def _present(self, collection: Collection) -> Generation | None:
@@ -354,9 +367,9 @@ class Upkeep:
     async def _sampled(self, generation: Generation, limit: int) -> tuple[Origin, Sequence[Question]]:
         collection = await self._collection()
         asked = await self._catalog.questions(collection, limit)
-        if len(asked) * 2 >= limit:
+        headings = await self._catalog.headings(generation, limit) if len(asked) * 2 < limit else []
+        if not headings:
             return "asked", [Question(text=text) for text in asked]
-        headings = await self._catalog.headings(generation, limit)
         return "headings", [Question(text=" ".join(path[-2:]), relevant={uri: 1}) for uri, path in headings]
 
     def _side(self, generation: Generation) -> Side:

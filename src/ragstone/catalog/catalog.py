@@ -150,7 +150,7 @@ class Catalog:
         """Let this generation answer its collection's questions from now on."""
         parameters = {"collection": generation.collection, "generation": generation.id}
         if not await self._connections.run(generation.tenant, ("serve",), parameters):
-            raise CatalogError(f"the tenant {generation.tenant!r} has no collection {generation.collection}")
+            raise CatalogError(f"the tenant {generation.tenant!r} has no generation {generation.id} (any more)")
 
     async def record_check(self, generation: Generation, quarantine: str | None) -> None:
         """The generation's model was compared with its probes just now: why nothing may be written, or None."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from ragstone.catalog import publishing
 from ragstone.catalog.connections import Connections
+from ragstone.catalog.statements import statement
 from ragstone.models import Collection, Generation
 
 _DOCUMENTS = 500  # whose chunks are deleted in one transaction
@@ -26,20 +28,32 @@ class Swept:
 async def drop(connections: Connections, collection: Collection, generation: Generation) -> bool:
     """End a generation: nothing is written to it from now on, and its points leave the index. False when it serves.
 
-    Safe to interrupt and to run again.
+    What an interruption leaves undone the next sweep does.
     """
-    parameters = {"collection": collection.id, "generation": generation.id, "limit": _DOCUMENTS}
-    if not await connections.run(collection.tenant, ("drop_generation",), parameters):
+    parameters = {"collection": collection.id, "generation": generation.id}
+    if not await connections.run(collection.tenant, ("lock_generation", "drop_generation"), parameters):
         return False
-    while rows := await connections.run(collection.tenant, ("documents_of_generation",), parameters):
-        async with connections.loading(collection.tenant) as connection:
-            await publishing.end(connection, collection, [document for (document,) in rows], generation.id)
-    await connections.run(collection.tenant, ("delete_versions_of_generation",), parameters)
+    await _empty(connections, collection, generation.id)
     return True
+
+
+async def _empty(connections: Connections, collection: Collection, dropped: UUID) -> None:
+    """Delete what a dropped generation holds, until a reindex makes it anew: that waits for the batch under way."""
+    parameters = {"generation": dropped, "limit": _DOCUMENTS}
+    while True:
+        async with connections.loading(collection.tenant) as connection:
+            cursor = await connection.execute(statement("documents_of_dropped"), parameters)
+            rows = await cursor.fetchall()
+            if not rows:
+                break
+            await publishing.end(connection, collection, [document for (document,) in rows], dropped)
+    await connections.run(collection.tenant, ("delete_versions_of_dropped",), parameters)
 
 
 async def sweep(connections: Connections, collection: Collection, history: int, tombstones: int, asked: int) -> Swept:
     """Remove ended versions, tombstones and questions older than so many hours, and vectors that no chunk uses."""
+    for (dropped,) in await connections.run(collection.tenant, ("half_dropped",), {"collection": collection.id}):
+        await _empty(connections, collection, dropped)
     return Swept(
         versions=await _delete(connections, collection, "sweep_versions", history),
         tombstones=await _delete(connections, collection, "sweep_tombstones", tombstones)

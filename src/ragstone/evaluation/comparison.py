@@ -18,6 +18,8 @@ from ragstone.settings import ReindexSettings, RetrievalSettings
 Origin = Literal["given", "asked", "headings"]
 """Questions of a file, from the record of what was asked, or the headings of documents, each to find its document."""
 
+_HINT = 'write lines like {"question": "…", "relevant": ["file:///…"]}'
+
 CHUNKS = 5  # searched for each document wanted
 
 
@@ -102,20 +104,25 @@ def read_questions(file: Path) -> list[Question]:
     Raises SettingsError, naming the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read questions from {file}: {error}") from None
-    return [_question(line, f"{file}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    questions = [_question(line, f"{file}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not questions:
+        raise SettingsError(f"there is no question in {file}", hint=_HINT)
+    return questions
 
 
 def _question(line: str, place: str) -> Question:
     try:
         entry = json.loads(line)
         text, relevant = entry["question"], entry.get("relevant", [])
-        if not isinstance(text, str) or not text.strip() or not all(isinstance(uri, str) for uri in relevant):
-            raise ValueError("a question is a text, and relevant a list of URIs")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(
-            f"{place} is no question: {error}", hint='write {"question": "…", "relevant": ["file:///…"]}'
-        ) from None
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("its question is no text")
+        if not isinstance(relevant, list) or not all(isinstance(uri, str) for uri in relevant):
+            raise ValueError("relevant is no list of URIs")
+    except KeyError:
+        raise SettingsError(f"{place} has no question", hint=_HINT) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{place} is no question: {error}", hint=_HINT) from None
     return Question(text=text, relevant=dict.fromkeys(relevant, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ragstone.catalog.catalog import Catalog
 from ragstone.embedding import fingerprint
@@ -13,13 +14,14 @@ from ragstone.models import Generation
 logger = logging.getLogger(__name__)
 
 
-async def check(catalog: Catalog, generation: Generation, embedder: Embedder) -> str | None:
+async def check(catalog: Catalog, generation: Generation, embedders: Callable[[Generation], Embedder]) -> str | None:
     """Embed the probe texts again. On a deviation nothing is written to the generation until a check finds none.
 
     Gives what deviates, None when nothing does; the catalog remembers it. Raises ProviderError or ModelError when the
     model cannot be asked: that is no deviation.
     """
     try:
+        embedder = embedders(generation)
         fingerprint.compare(generation.fingerprint, embedder.fingerprint)
         await fingerprint.check(await catalog.probes(generation.fingerprint), embedder)
         deviation = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragstone.catalog.catalog import Catalog
-from ragstone.errors import RagstoneError
+from ragstone.errors import EmptyDocument, RagstoneError
 from ragstone.indexing.pipeline import Parser, Recipe
 from ragstone.indexing.report import Progress, Report
 from ragstone.models import Generation, Item, Skip
@@ -44,7 +45,7 @@ class _Sample:
     failed: int = 0
     chunks: int = 0
     seconds: float = 0.0  # parsing and chunking
-    new: list[tuple[str, int]]  # (text, tokens) without a vector
+    new: dict[str, int] = field(default_factory=dict)  # tokens by text, of texts without a vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class Planner:
         return await self._estimate(report, len(due), read)
 
     async def _read(self, chosen: Sequence[tuple[Source, Item]], report: Report, progress: Progress) -> _Sample:
-        read = _Sample(new=[])
+        read = _Sample()
         for source, item in chosen:
             start = time.perf_counter()
             try:
@@ -93,15 +94,17 @@ class Planner:
         fetched = await source.fetch(item, self.max_bytes)
         assert fetched is not None  # no revision was given that it could still have
         document = await self.parser.parse(fetched.data, item.name, fetched.charset)
-        chunks = self.recipe.chunker.chunk(document)
+        chunks = await asyncio.to_thread(self.recipe.chunker.chunk, document)
+        if not chunks:
+            raise EmptyDocument("there is no text in it")
         tokens = {chunk.embedded: chunk.tokens for chunk in chunks}
         known = await self.catalog.known_vectors(self.recipe.generation, list(tokens))
         read.chunks += len(chunks)
-        read.new += [(text, size) for text, size in tokens.items() if text not in known]
+        read.new |= {text: size for text, size in tokens.items() if text not in known}
 
     async def _estimate(self, report: Report, due: int, read: _Sample) -> Plan:
         scale = due / read.documents if read.documents else 0.0
-        tokens = round(scale * sum(size for _, size in read.new))
+        tokens = round(scale * sum(read.new.values()))
         return Plan(
             documents=report.listed - len(report.skipped),
             unchanged=report.unchanged,
@@ -121,13 +124,13 @@ class Planner:
         other where the processor is not what both wait for, so this is an upper estimate."""
         if self.recipe.embedder.fingerprint.spec.get("provider") != "local":
             return None
-        few = read.new[:: max(1, len(read.new) // TIMED_TEXTS)][:TIMED_TEXTS]
+        few = list(read.new)[:: max(1, len(read.new) // TIMED_TEXTS)][:TIMED_TEXTS]
         if not few:
             return scale * read.seconds
-        await self.recipe.embedder.embed([few[0][0]], "backfill")  # loads the model
+        await self.recipe.embedder.embed(few[:1], "backfill")  # loads the model
         start = time.perf_counter()
-        await self.recipe.embedder.embed([text for text, _ in few], "backfill")
-        speed = sum(size for _, size in few) / (time.perf_counter() - start)
+        await self.recipe.embedder.embed(few, "backfill")
+        speed = sum(read.new[text] for text in few) / (time.perf_counter() - start)
         return scale * read.seconds + tokens / speed
 
 

@@ -59,7 +59,9 @@ SELECT probes FROM ragstone.fingerprints WHERE digest = %(digest)s
 -- name: add_generation
 INSERT INTO ragstone.generations (tenant, id, collection, fingerprint, settings, embedding)
 VALUES (%(tenant)s, %(id)s, %(collection)s, %(fingerprint)s, %(settings)s, %(embedding)s)
-ON CONFLICT (id, tenant) DO UPDATE SET embedding = excluded.embedding, dropped_at = NULL
+ON CONFLICT (id, tenant) DO UPDATE SET
+    embedding = excluded.embedding, dropped_at = NULL,
+    created_at = CASE WHEN generations.dropped_at IS NULL THEN generations.created_at ELSE now() END
 
 -- name: generations
 SELECT
@@ -79,14 +81,21 @@ JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.id = %(id)s
 
 -- name: serve
-WITH began AS (UPDATE ragstone.generations SET served_at = now() WHERE id = %(generation)s)
-UPDATE ragstone.collections
-SET serving = %(generation)s, previous = CASE WHEN serving = %(generation)s THEN previous ELSE serving END
-WHERE id = %(collection)s
-RETURNING id
+WITH began AS (
+    UPDATE ragstone.generations SET served_at = now() WHERE id = %(generation)s AND dropped_at IS NULL RETURNING id
+)
+UPDATE ragstone.collections c
+SET serving = began.id, previous = CASE WHEN serving = began.id THEN previous ELSE serving END
+FROM began
+WHERE c.id = %(collection)s
+RETURNING c.id
 
 -- name: checked
 UPDATE ragstone.generations SET checked_at = now(), quarantine = %(reason)s WHERE id = %(generation)s
+
+-- What serves may have changed while this waited: only the next statement sees it.
+-- name: lock_generation
+SELECT FROM ragstone.generations WHERE id = %(generation)s FOR UPDATE
 
 -- name: drop_generation
 WITH left_alone AS (
@@ -97,12 +106,23 @@ WHERE id = %(generation)s
     AND NOT EXISTS (SELECT FROM ragstone.collections WHERE id = %(collection)s AND serving = %(generation)s)
 RETURNING id
 
--- name: documents_of_generation
-SELECT document FROM ragstone.versions WHERE generation = %(generation)s AND ended_at IS NULL ORDER BY document
-LIMIT %(limit)s
+-- name: half_dropped
+SELECT g.id FROM ragstone.generations g
+WHERE g.collection = %(collection)s AND g.dropped_at IS NOT NULL
+    AND EXISTS (SELECT FROM ragstone.versions v WHERE v.tenant = g.tenant AND v.generation = g.id)
 
--- name: delete_versions_of_generation
-DELETE FROM ragstone.versions WHERE generation = %(generation)s AND ended_at IS NOT NULL
+-- name: documents_of_dropped
+SELECT v.document FROM ragstone.generations g
+JOIN ragstone.versions v ON v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+WHERE g.id = %(generation)s AND g.dropped_at IS NOT NULL
+ORDER BY v.document
+LIMIT %(limit)s
+FOR SHARE OF g
+
+-- name: delete_versions_of_dropped
+DELETE FROM ragstone.versions v USING ragstone.generations g
+WHERE g.tenant = v.tenant AND g.id = v.generation AND g.dropped_at IS NOT NULL AND v.ended_at IS NOT NULL
+    AND v.generation = %(generation)s
 
 
 -- Reading ------------------------------------------------------------------------------------------------------------
@@ -509,7 +529,7 @@ ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET
 -- name: jobs
 SELECT args, status::text, scheduled_at, priority FROM ragstone_queue.procrastinate_jobs
 WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
-ORDER BY status DESC, priority DESC, id LIMIT %(limit)s
+ORDER BY status = 'doing' DESC, coalesce(scheduled_at > now(), false), priority DESC, id LIMIT %(limit)s
 
 -- name: count_jobs
 SELECT
