@@ -111,3 +111,10 @@ def test_includes_of_mdbook_stay_as_they_are() -> None:
 )
 def test_titles(text: str, title: str) -> None:
     assert read(text).title == title
+
+
+def test_a_paragraph_with_a_rule_under_it_is_no_heading() -> None:
+    long = "words of a whole paragraph " * 12
+    document = parse(f"Title\n=====\n\n{long.strip()}\n---\n\nMore.".encode(), "a.md")
+    assert [section.path for section in document.sections] == [("Title",)]
+    assert [block.kind for block in document.blocks] == ["heading", "paragraph", "paragraph"]

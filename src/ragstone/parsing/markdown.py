@@ -23,13 +23,16 @@ KINDS: dict[str, BlockKind] = {
 }
 """Any other block is a paragraph: quotes, HTML, rules."""
 
+LONGEST_UNDERLINED = 200
+"""Characters of a heading that is one by the line under it: more is a paragraph that a rule happens to follow."""
+
 _ATTRIBUTES = re.compile(r"\s*\{\s*[#.][^{}]*\}\s*$")
 
 
 def parse(text: str) -> Document:
     """Sections come from headings that stand outside of lists, quotes and code."""
     metadata, body = frontmatter.split(text)
-    tokens = _blocks_only().parse(body)
+    tokens = _without_false_headings(_blocks_only().parse(body))
     blocks = tuple(_blocks(tokens, body))
     headings = _headings(tokens, blocks)
     return Document(
@@ -47,6 +50,13 @@ def _blocks_only() -> MarkdownIt:
     markdown = MarkdownIt("commonmark").enable("table")
     markdown.core.ruler.enableOnly(["normalize", "block"])
     return markdown
+
+
+def _without_false_headings(tokens: Sequence[Token]) -> Sequence[Token]:
+    for token, content in pairwise(tokens):
+        if token.type == "heading_open" and token.markup in {"=", "-"} and len(content.content) > LONGEST_UNDERLINED:
+            token.type = "paragraph_open"
+    return tokens
 
 
 def _blocks(tokens: Sequence[Token], text: str) -> Iterator[Block]:
