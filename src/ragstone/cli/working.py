@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NICENESS = 10
 """Added to the process's own: questions go first."""
 
+EVERYTHING = 10**6  # jobs to look through for those that are named
+
 Uris = Annotated[list[str] | None, typer.Argument(help="Documents by their URIs, or the beginnings of them.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
@@ -141,6 +143,7 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
 
     from ragstone.app import open_ragstone
     from ragstone.indexing.metrics import Metrics
+    from ragstone.indexing.tasks import end
 
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -150,15 +153,27 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
         except OSError as error:
             raise SettingsError(f"cannot serve metrics on port {metrics_port}: {error.strerror}") from None
 
+    task = asyncio.current_task()
+
     def notice(job: Job, result: Outcome | RagstoneError) -> None:
         metrics(job, result)
-        _tell(job, result, json)
+        try:
+            _tell(job, result, json)
+        except BrokenPipeError:  # nobody reads it any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if task is not None:
+                task.cancel()
 
-    async with open_ragstone(settings) as ragstone, asyncio.TaskGroup() as tasks:
+    async with open_ragstone(settings) as ragstone:
         collection = await ragstone.catalog.ensure_collection(settings.tenant, settings.collection)
-        tasks.create_task(ragstone.upkeep.keep_up(names, notice=notice))
-        tasks.create_task(metrics.keep_measuring(ragstone.catalog, collection, ragstone.lag))
+        for name in names:
+            ragstone.upkeep.source(name)
         typer.echo(f"following {', '.join(names) or 'no source'}; working on the queue", err=True)
+        measuring = asyncio.create_task(metrics.keep_measuring(ragstone.catalog, collection, ragstone.lag))
+        try:
+            await ragstone.upkeep.keep_up(names, notice=notice)
+        finally:
+            await end(measuring)
 
 
 def _tell(job: Job, result: Outcome | RagstoneError, json: bool) -> None:
@@ -195,9 +210,10 @@ async def _retry(settings: Settings, beginnings: tuple[str, ...]) -> int:
     async with open_ragstone(settings) as ragstone:
         collection = await ragstone.catalog.ensure_collection(settings.tenant, settings.collection)
         chosen = await _chosen(ragstone.catalog, collection, beginnings)
+        # Cleared first: a worker may be quick, and fail anew.
+        await ragstone.catalog.clear_failures(collection, list(chosen))
         jobs = [Job(source=source, uri=uri) for uri, source in chosen.items()]
         await ragstone.catalog.queue.add(collection, jobs)
-        await ragstone.catalog.clear_failures(collection, list(chosen))
         return len(jobs)
 
 
@@ -215,5 +231,6 @@ async def _drop(settings: Settings, beginnings: tuple[str, ...]) -> int:
 async def _chosen(catalog: Catalog, collection: Collection, beginnings: tuple[str, ...]) -> dict[str, str]:
     """The sources of documents that failed or are tried again, by URI."""
     found = {failure.uri: failure.source for failure in await catalog.failures(collection)}
-    found |= {job.uri: job.source for job in await catalog.queue.jobs(collection) if job.error and not job.running}
+    queued = await catalog.queue.jobs(collection, EVERYTHING)
+    found |= {job.uri: job.source for job in queued if job.error and not job.running}
     return {uri: source for uri, source in found.items() if uri.startswith(beginnings)}
