@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -27,7 +28,8 @@ from ragstone.parsing.parse import parse
 
 PREFIX = "shelf:/"
 
-Doing = Callable[[str], Awaitable[None]]
+Doing: TypeAlias = Callable[[str], Awaitable[None]]
+Condition: TypeAlias = Callable[[], Awaitable[bool]]
 
 
 async def nothing(uri: str) -> None:
@@ -183,7 +185,7 @@ async def running(*workers: Worker) -> AsyncIterator[list[asyncio.Task[None]]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
+async def until(condition: Condition, seconds: float = 30.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 (it is in the database)

@@ -15,7 +15,7 @@ from random import Random
 import psycopg
 import pytest
 
-from indexing.bench import Bench, bench, running, until
+from indexing.bench import Bench, Doing, bench, running, until
 from ragstone.catalog import embedded
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import (
@@ -38,7 +38,7 @@ async def stand(catalog: Catalog) -> Bench:
     return await bench(catalog)
 
 
-def raising(error: BaseException, *, times: int = 10**6) -> object:
+def raising(error: BaseException, *, times: int = 10**6) -> Doing:
     """A fetch that raises for documents whose name begins with bad, so many times."""
     left = [times]
 
@@ -172,7 +172,7 @@ async def test_a_transient_failure_is_tried_again_and_then_put_down(
 ) -> None:
     monkeypatch.setattr("ragstone.indexing.retry.FIRST", 0.01)
     stand.shelf.texts = {"bad": "text", "good": "text"}
-    stand.shelf.doing = raising(error)  # type: ignore[assignment]
+    stand.shelf.doing = raising(error)
     await stand.add("bad", "good")
 
     async def put_down() -> bool:
@@ -190,7 +190,7 @@ async def test_a_transient_failure_is_tried_again_and_then_put_down(
 async def test_a_transient_failure_that_passes_leaves_no_trace(stand: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ragstone.indexing.retry.FIRST", 0.01)
     stand.shelf.texts = {"bad": "text"}
-    stand.shelf.doing = raising(DocumentUnavailable("busy"), times=2)  # type: ignore[assignment]
+    stand.shelf.doing = raising(DocumentUnavailable("busy"), times=2)
     await stand.add("bad")
 
     async def served() -> bool:
@@ -203,7 +203,7 @@ async def test_a_transient_failure_that_passes_leaves_no_trace(stand: Bench, mon
 
 async def test_a_try_waits_as_long_as_it_was_asked_to(stand: Bench) -> None:
     stand.shelf.texts = {"bad": "text"}
-    stand.shelf.doing = raising(DocumentUnavailable("busy", retry_after=300.0))  # type: ignore[assignment]
+    stand.shelf.doing = raising(DocumentUnavailable("busy", retry_after=300.0))
     await stand.add("bad")
     await stand.worker().drain()
     [job] = await stand.jobs()
@@ -227,7 +227,7 @@ async def test_a_permanent_failure_costs_one_document_and_one_try(
     stand: Bench, error: Exception, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     stand.shelf.texts = {"bad": "text", "good": "text"}
-    stand.shelf.doing = raising(error)  # type: ignore[assignment]
+    stand.shelf.doing = raising(error)
     await stand.scan()
     await stand.worker().drain()
     assert {name: (f.code, f.attempts, f.revision) for name, f in (await stand.failures()).items()} == {
@@ -242,7 +242,7 @@ async def test_a_document_that_fails_keeps_its_old_version(stand: Bench) -> None
     await stand.scan()
     await stand.worker().drain()
     stand.shelf.texts["bad"] = "new"
-    stand.shelf.doing = raising(BrokenDocument("no"))  # type: ignore[assignment]
+    stand.shelf.doing = raising(BrokenDocument("no"))
     await stand.scan()
     await stand.worker().drain()
     assert await stand.indexed() == {"bad": "of old"}
@@ -251,7 +251,7 @@ async def test_a_document_that_fails_keeps_its_old_version(stand: Bench) -> None
 
 async def test_a_failure_of_the_content_is_not_tried_again_before_content_or_settings_change(stand: Bench) -> None:
     stand.shelf.texts = {"bad": "old"}
-    stand.shelf.doing = raising(BrokenDocument("no"))  # type: ignore[assignment]
+    stand.shelf.doing = raising(BrokenDocument("no"))
     assert await stand.scan() == ["shelf:/bad"]
     await stand.worker().drain()
     assert await stand.scan() == []
@@ -264,7 +264,7 @@ async def test_a_failure_of_the_content_is_not_tried_again_before_content_or_set
 
 async def test_a_dropped_failure_is_accepted_until_the_content_changes(stand: Bench) -> None:
     stand.shelf.texts = {"bad": "old"}
-    stand.shelf.doing = raising(BrokenDocument("no"))  # type: ignore[assignment]
+    stand.shelf.doing = raising(BrokenDocument("no"))
     await stand.scan()
     await stand.worker().drain()
     await stand.catalog.accept_failures(stand.collection, ["shelf:/bad"])
