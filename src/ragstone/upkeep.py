@@ -97,6 +97,7 @@ class Upkeep:
         states = [await self._catalog.states(g) for g in await self._catalog.generations(collection)]
         own = {uri for documents in states for uri, state in documents.items() if state.source == source}
         failed = [failure.uri for failure in await self._catalog.failures(collection, source)]
+        await self._catalog.pushed.forget(collection, source)
         await self._catalog.queue.drop(collection, [*own, *failed])
         await self._catalog.delete(collection, sorted(own))
         await self._catalog.clear_failures(collection, failed)

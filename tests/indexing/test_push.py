@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contracts.source import content, listed
 from indexing.models import Models, answers, sync, write
 from ragstone.app import Ragstone, open_ragstone
-from ragstone.errors import SourceError
+from ragstone.errors import SourceError, UnreadableDocument
 from ragstone.indexing.push import Push
 from ragstone.settings import ChunkingSettings, FolderSource, IndexSettings, ParsingSettings, PushSource, Settings
 
@@ -184,8 +184,18 @@ async def test_a_reindex_includes_what_was_sent(ragstone: Ragstone, push: Push, 
 async def test_a_source_that_was_sent_to_can_be_forgotten(ragstone: Ragstone, push: Push) -> None:
     await push.put("a.txt", b"The lighthouse is open.")
     await drain(ragstone)
+    await push.put("waiting.txt", b"Nobody has seen this.")
     assert await ragstone.upkeep.forget("mail") == 1
+    await drain(ragstone)
     assert await indexed(ragstone, push) == set()
+    assert await listed(push) == []
+
+
+@pytest.mark.parametrize("key", ["", "a\0b", "\ud800", "ä" * 400])
+async def test_a_key_that_cannot_be_kept_is_refused_at_once(ragstone: Ragstone, push: Push, key: str) -> None:
+    with pytest.raises(UnreadableDocument, match="the key"):
+        await push.put(key, b"text")
+    assert await listed(push) == []
 
 
 @pytest.mark.parametrize(("name", "word"), [("nobody", "nobody"), ("docs", "no push source")])

@@ -58,6 +58,11 @@ class Pushed:
         ((data, revision, charset, modified_at, _),) = rows
         return Fetched(data=data, revision=revision, charset=charset, modified_at=modified_at)
 
+    async def forget(self, collection: Collection, source: str) -> None:
+        """Remove all that was sent to a source, tombstones included."""
+        parameters = {"collection": collection.id, "source": source}
+        await self._connections.run(collection.tenant, ("forget_pushed",), parameters)
+
 
 def _item(uri: str, revision: str, name: str, modified_at: datetime | None) -> Item:
     return Item(uri=uri, revision=revision, name=name, modified_at=modified_at)

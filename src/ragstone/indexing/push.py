@@ -9,6 +9,7 @@ from urllib.parse import quote
 from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Job
 from ragstone.errors import DocumentTooLarge, UnreadableDocument
+from ragstone.indexing.pipeline import LONGEST_URI
 from ragstone.models import Collection, Fetched, Item, Skip
 
 
@@ -28,7 +29,17 @@ class Push:
         return f"push:{quote(self.name, safe='')}/"
 
     def uri(self, key: str) -> str:
-        return self.prefix + quote(key, safe="/")
+        """Raises UnreadableDocument for a key that cannot be kept."""
+        try:
+            uri = self.prefix + quote(key, safe="/")
+        except UnicodeEncodeError as error:
+            raise UnreadableDocument(f"the key {key!r} is no text: {error.reason}") from None
+        if not key or "\0" in key or len(uri) > LONGEST_URI:
+            raise UnreadableDocument(
+                f"the key {key[:50]!r} cannot be kept",
+                hint=f"a key is not empty, has no NUL in it, and its URI no more than {LONGEST_URI} bytes",
+            )
+        return uri
 
     async def put(
         self,

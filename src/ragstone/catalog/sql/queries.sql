@@ -421,6 +421,9 @@ ON CONFLICT (collection, uri, tenant) DO UPDATE SET
 WHERE %(version)s::bigint IS NULL OR pushed.version < excluded.version
 RETURNING version
 
+-- name: forget_pushed
+DELETE FROM ragstone.pushed WHERE collection = %(collection)s AND source = %(source)s
+
 -- name: pushed_items
 SELECT uri, revision, name, modified_at, data IS NULL FROM ragstone.pushed
 WHERE collection = %(collection)s AND source = %(source)s AND (%(uri)s::text IS NULL OR uri = %(uri)s)
