@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -33,6 +35,18 @@ class WorkerProcess:
             start_new_session=True,
         )
         return cls(process)
+
+    @classmethod
+    @asynccontextmanager
+    async def several(cls, count: int, folder: Path, *arguments: str) -> AsyncIterator[list[WorkerProcess]]:
+        """Some workers, and whatever the block puts in their places: none outlives it."""
+        workers = [await cls.start(folder, *arguments) for _ in range(count)]
+        try:
+            yield workers
+        finally:
+            for worker in workers:
+                if worker._process.returncode is None:
+                    await worker.kill()
 
     @property
     def said(self) -> str:

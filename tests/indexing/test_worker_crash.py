@@ -127,20 +127,18 @@ async def keep_changing(changing: Changing, rng: random.Random) -> None:
 async def kill_workers(ragstone: Ragstone, folder: Path, rng: random.Random) -> None:
     """Two workers at a time, killed in turn: some at their start, most a moment after their first document."""
     assert isinstance(ragstone.index, EdgeIndex)
-    workers = [await WorkerProcess.start(folder, "docs") for _ in range(2)]
-    for n in range(KILLS):
-        turn = n % 2
-        if rng.random() < EARLY:
-            await asyncio.sleep(rng.uniform(0, 1.5))
-        else:
-            await workers[turn].says(" chunks, ")
-            await asyncio.sleep(rng.uniform(0, 1.2))
-        await workers[turn].kill()
-        if n % OF_THE_INDEX == 0:
-            os.kill((await ragstone.index.status()).process, signal.SIGKILL)
-        workers[turn] = await WorkerProcess.start(folder, "docs")
-    for worker in workers:
-        await worker.kill()
+    async with WorkerProcess.several(2, folder, "docs") as workers:
+        for n in range(KILLS):
+            turn = n % 2
+            if rng.random() < EARLY:
+                await asyncio.sleep(rng.uniform(0, 1.5))
+            else:
+                await workers[turn].says(" chunks, ")
+                await asyncio.sleep(rng.uniform(0, 1.2))
+            await workers[turn].kill()
+            if n % OF_THE_INDEX == 0:
+                os.kill((await ragstone.index.status()).process, signal.SIGKILL)
+            workers[turn] = await WorkerProcess.start(folder, "docs")
 
 
 async def finish(ragstone: Ragstone, folder: Path) -> None:
@@ -149,13 +147,12 @@ async def finish(ragstone: Ragstone, folder: Path) -> None:
     It starts when all leases of the dead have ended, so that nothing is to be left of them.
     """
     await asyncio.sleep(LEASE)
-    worker = await WorkerProcess.start(folder, "docs")
     queue, known = ragstone.catalog.queue, await collection(ragstone)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(120), WorkerProcess.several(1, folder, "docs") as (worker,):
         await worker.says("source docs: ")
         while await queue.jobs(known) or await ragstone.lag():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.2)
-    await worker.stop()
+        await worker.stop()
 
 
 async def collection(ragstone: Ragstone) -> Collection:
