@@ -17,7 +17,8 @@ from catalog.material import FINGERPRINT, generation, vector
 from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Job, Lane, QueuedJob
 from ragstone.chunking.fixed import Fixed
-from ragstone.embedding.base import Usage
+from ragstone.embedding.base import Embedder, Usage
+from ragstone.embedding.base import Lane as EmbeddingLane
 from ragstone.errors import RagstoneError
 from ragstone.indexing.pipeline import Outcome, Pipeline, Recipe
 from ragstone.indexing.report import Report
@@ -96,7 +97,7 @@ class Hashes:
     def count(self, text: str) -> int:
         return len(text.split())
 
-    async def embed(self, texts: Sequence[str], lane: Lane | str) -> Vectors:
+    async def embed(self, texts: Sequence[str], lane: EmbeddingLane) -> Vectors:
         if self.failing is not None:
             raise self.failing
         rows = np.stack([vector(text) for text in texts])
@@ -118,7 +119,7 @@ class Bench:
     collection: Collection
     generation: Generation
     shelf: Shelf = field(default_factory=Shelf)
-    embedder: Hashes = field(default_factory=Hashes)
+    embedder: Embedder = field(default_factory=Hashes)
     done: list[tuple[Job, Outcome | RagstoneError]] = field(default_factory=list)
 
     def worker(

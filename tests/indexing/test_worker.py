@@ -15,7 +15,8 @@ from random import Random
 import psycopg
 import pytest
 
-from indexing.bench import Bench, Doing, bench, running, until
+from embedding.endpoint import ERROR, serving, vectors
+from indexing.bench import Bench, Doing, Hashes, bench, running, until
 from ragstone.catalog import embedded
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import (
@@ -298,7 +299,7 @@ async def test_what_a_listing_skips_is_put_down_until_it_is_gone(stand: Bench) -
 )  # fmt: skip
 async def test_a_foreground_pass_ends_with_what_would_stop_every_document(stand: Bench, error: RagstoneError) -> None:
     stand.shelf.texts = {f"n{n}": f"text {n}" for n in range(30)}
-    stand.embedder.failing = error
+    stand.embedder = hashes = Hashes(failing=error)
     await stand.scan()
     with pytest.raises(type(error)) as raised:
         await stand.worker().drain()
@@ -308,9 +309,26 @@ async def test_a_foreground_pass_ends_with_what_would_stop_every_document(stand:
     assert {job.uri for job in jobs} == {stand.shelf.uri(name) for name in stand.shelf.texts}
     assert not any(job.running or job.due or job.attempt > 1 for job in jobs)
     assert await stand.failures() == {}
-    stand.embedder.failing = None
+    hashes.failing = None
     await stand.worker().drain()
     assert len(await stand.indexed()) == 30
+
+
+async def test_a_wrong_key_ends_a_foreground_pass_and_the_right_one_mends_it(stand: Bench) -> None:
+    stand.shelf.texts = {f"n{n}": f"text {n}" for n in range(5)}
+    await stand.scan()
+    with serving() as endpoint:
+        endpoint.answers = [(401, {}, ERROR)]
+        wrong = replace(stand, embedder=endpoint.embedder(dimensions=4, batch_size=8))
+        with pytest.raises(ProviderError) as raised:
+            await wrong.worker().drain()
+        assert raised.value.hint
+        assert len(await stand.jobs()) == 5
+        endpoint.answers = [(200, {}, lambda request: vectors(request, size=4))]
+        await wrong.worker().drain()
+        await wrong.embedder.aclose()
+    assert len(await stand.indexed()) == 5
+    assert (await stand.jobs(), await stand.failures()) == ([], {})
 
 
 async def test_a_worker_waits_until_the_settings_are_mended(
@@ -318,7 +336,7 @@ async def test_a_worker_waits_until_the_settings_are_mended(
 ) -> None:
     monkeypatch.setattr(working, "STOPPED", 0.3)
     stand.shelf.texts = {f"n{n}": f"text {n}" for n in range(30)}
-    stand.embedder.failing = ProviderError("the key is wrong", hint="mend it")
+    stand.embedder = hashes = Hashes(failing=ProviderError("the key is wrong", hint="mend it"))
     await stand.scan()
 
     async def told() -> bool:
@@ -330,7 +348,7 @@ async def test_a_worker_waits_until_the_settings_are_mended(
     async with running(stand.worker()):
         await until(told)
         assert await stand.failures() == {}
-        stand.embedder.failing = None
+        hashes.failing = None
         await until(served)
     assert caplog.text.count("the key is wrong") < 10  # once a pause, not once a document
     assert (await stand.jobs(), await stand.failures()) == ([], {})
@@ -433,3 +451,36 @@ async def test_work_goes_on_after_postgresql_was_restarted(tmp_path: Path, caplo
 async def _kill(data_dir: Path) -> None:
     postmaster = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGKILL)
+
+
+async def test_no_job_is_lost_in_an_outage_in_which_it_can_neither_be_retried_nor_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragstone.catalog.connections.RECONNECT", 0.5)
+    server = embedded.start(tmp_path)
+    try:
+        catalog = await Catalog.open(server.url)
+        stand = await bench(catalog)
+
+        async def outage(name: str) -> None:
+            if stand.shelf.fetched[name] == 1:
+                await _kill(tmp_path)
+                raise SourceError("busy")
+
+        async def served() -> bool:
+            try:
+                return await stand.indexed() == {"n": "of text"}
+            except CatalogUnavailable:
+                return False
+
+        stand.shelf.texts, stand.shelf.doing = {"n": "text"}, outage
+        await stand.add("n")
+        async with running(stand.worker()):
+            await until(lambda: _fetched(stand, 1))
+            await asyncio.sleep(2.5)
+            await asyncio.to_thread(server.revive)
+            await until(served, 60)
+        assert await stand.jobs() == []
+        await catalog.aclose()
+    finally:
+        server.stop()

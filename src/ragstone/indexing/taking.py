@@ -24,7 +24,7 @@ POLL = 1.0
 """Seconds between looks at the queue, should a notification have been lost."""
 
 TRIES = 3
-"""Of finishing a job. An outage that outlasts them has ended this worker's heartbeat, and others take its jobs back."""
+"""Of finishing a job. After that the worker ends, so that its jobs are taken back."""
 
 logger = logging.getLogger(__name__)
 logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what it reports as an error is a job handed on
@@ -39,6 +39,7 @@ class _Jobs(JobManager):
     def __init__(self, connector: PsycopgConnector, queue: Queue) -> None:
         super().__init__(connector)
         self._queue = queue
+        self.stop: Callable[[], object] = lambda: None  # ends the worker
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         assert job.id is not None
@@ -50,6 +51,7 @@ class _Jobs(JobManager):
             except CatalogError as error:
                 logger.debug("a job was not finished: %s", error)
                 await asyncio.sleep(POLL)
+        self.stop()
 
 
 @asynccontextmanager
@@ -63,11 +65,11 @@ async def taking(
     """
     connector = PsycopgConnector(conninfo=catalog.url, min_size=1, max_size=2, timeout=10.0, configure=_on_its_schema)
     app = App(connector=connector)
-    app.job_manager = _Jobs(connector, catalog.queue)
+    app.job_manager = jobs = _Jobs(connector, catalog.queue)
     app.task(name=TASK)(work)
     try:
         async with app.open_async():
-            yield Taker(
+            taker = Taker(
                 app,
                 [str(collection.id)],
                 concurrency=concurrency,
@@ -78,6 +80,8 @@ async def taking(
                 update_heartbeat_interval=LEASE / 5,
                 stalled_worker_timeout=LEASE,
             )
+            jobs.stop = taker.stop
+            yield taker
     except (exceptions.ConnectorException, PoolTimeout) as error:
         raise CatalogUnavailable(f"the queue cannot be reached: {error.__cause__ or error}") from error
 
