@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -17,6 +19,10 @@ from typing import Any
 
 import httpx
 import pytest
+
+from ragstone import settings
+from ragstone.catalog.catalog import Catalog
+from ragstone.catalog.queue import Job
 
 KETTLE = "# Tea\n\nThe kettle is descaled on Thursday.\n"
 SOURCE = '[sources.docs]\nkind = "folder"\npath = "docs"\n'
@@ -180,6 +186,34 @@ def test_dead_letters_are_listed_dropped_and_tried_again(home: Path) -> None:
     assert ragstone(home, "index").returncode == 0
     assert printed(home, "jobs", "list", "--json") == {"jobs": [], "dead_letters": []}
     assert "every document is indexed" in ragstone(home, "jobs", "list").stdout
+
+
+async def waits_for_another_try(home: Path) -> None:
+    """The document is in the queue as after a failure that may pass."""
+    loaded = settings.load(home / "ragstone.toml")
+    assert loaded.database.url
+    catalog = await Catalog.open(loaded.database.url.get_secret_value())
+    collection = await catalog.ensure_collection(loaded.tenant, loaded.collection)
+    uri = (home / "docs" / "tea.md").as_uri()
+    await catalog.queue.add(collection, [Job(source="docs", uri=uri, attempt=3, error="busy", delay=600)])
+    await catalog.aclose()
+
+
+def test_what_waits_for_another_try_is_tried_at_once_or_dropped_until_it_changes(home: Path) -> None:
+    asyncio.run(waits_for_another_try(home))
+    assert re.search(r"again at .* 3 .*busy", ragstone(home, "jobs", "list").stdout)
+    assert printed(home, "jobs", "retry", "--all", "--json") == {"documents": 1}
+    [job] = printed(home, "jobs", "list", "--json")["jobs"]
+    assert (job["due"], job["running"]) == (None, False)
+
+    assert printed(home, "jobs", "drop", "--all", "--json") == {"documents": 1}
+    listed = printed(home, "jobs", "list", "--json")
+    assert listed["jobs"] == []
+    assert [(one["dropped"], one["reason"], one["attempts"]) for one in listed["dead_letters"]] == [(True, "busy", 2)]
+    assert printed(home, "index", "--json")["sources"]["docs"]["published"] == 0
+    (home / "docs" / "tea.md").write_text(KETTLE + "\nAnd on Friday.\n")
+    assert printed(home, "index", "--json")["sources"]["docs"]["published"] == 1
+    assert printed(home, "jobs", "list", "--json") == {"jobs": [], "dead_letters": []}
 
 
 @pytest.mark.parametrize("command", ["retry", "drop"])

@@ -18,6 +18,7 @@ from ragstone.errors import RagstoneError, SettingsError
 from ragstone.settings import Settings
 
 if TYPE_CHECKING:
+    from ragstone.app import Ragstone
     from ragstone.catalog.catalog import Catalog
     from ragstone.catalog.queue import Job, QueuedJob
     from ragstone.indexing.pipeline import Outcome
@@ -223,14 +224,39 @@ async def _drop(settings: Settings, beginnings: tuple[str, ...]) -> int:
     async with open_ragstone(settings) as ragstone:
         collection = await ragstone.catalog.ensure_collection(settings.tenant, settings.collection)
         chosen = await _chosen(ragstone.catalog, collection, beginnings)
+        waiting = [job for job in await _tried_again(ragstone.catalog, collection) if job.uri in chosen]
+        await ragstone.catalog.record_failures(collection, [await _failure(ragstone, job) for job in waiting])
         await ragstone.catalog.accept_failures(collection, list(chosen))
         await ragstone.catalog.queue.drop(collection, list(chosen))
         return len(chosen)
 
 
+async def _failure(ragstone: Ragstone, job: QueuedJob) -> Failure:
+    """A job that would have been tried again, as a dead letter of what its document is now."""
+    from ragstone.models import Failure, Item
+
+    try:
+        found = await ragstone.upkeep.source(job.source).look(job.uri)
+    except RagstoneError:
+        found = None
+    revision = found.revision if isinstance(found, Item) else None
+    return Failure(
+        uri=job.uri,
+        source=job.source,
+        revision=revision,
+        settings="",
+        code="unavailable",
+        reason=job.error,
+        attempts=job.attempt - 1,
+    )
+
+
 async def _chosen(catalog: Catalog, collection: Collection, beginnings: tuple[str, ...]) -> dict[str, str]:
     """The sources of documents that failed or are tried again, by URI."""
     found = {failure.uri: failure.source for failure in await catalog.failures(collection)}
-    queued = await catalog.queue.jobs(collection, EVERYTHING)
-    found |= {job.uri: job.source for job in queued if job.error and not job.running}
+    found |= {job.uri: job.source for job in await _tried_again(catalog, collection)}
     return {uri: source for uri, source in found.items() if uri.startswith(beginnings)}
+
+
+async def _tried_again(catalog: Catalog, collection: Collection) -> list[QueuedJob]:
+    return [job for job in await catalog.queue.jobs(collection, EVERYTHING) if job.error and not job.running]
