@@ -117,6 +117,7 @@ class Pipeline:
             await self._delete(source, uri, observed, outcome)
             raise
         if fetched is None:
+            await self.catalog.clear_failures(self.collection, [uri])
             return
         outcome.revision = fetched.revision
         await self._publish(source, item, fetched, observed, lane, outcome)

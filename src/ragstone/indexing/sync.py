@@ -120,8 +120,8 @@ class Sync:
             if (s.uri, s.code, s.reason) not in noted
         ]
         await self.catalog.record_failures(self.collection, new)
-        listed = {item.uri for item in listing.items}.union(skip.uri for skip in listing.skips)
-        await self.catalog.clear_failures(self.collection, sorted(listing.failures.keys() - listed))
+        amiss = {item.uri for item in listing.items if listing.changed(item)}.union(s.uri for s in listing.skips)
+        await self.catalog.clear_failures(self.collection, sorted(listing.failures.keys() - amiss))
 
     async def _claim(self, source: Source, listing: Listing) -> None:
         """What a folder lists is its own from now on, and of no other source that listed it before."""
