@@ -59,6 +59,24 @@ def test_attachments_are_named_not_read() -> None:
     assert "secret words" not in text
 
 
+def test_text_after_an_attachment_is_read_too() -> None:
+    message = mail()
+    message.set_content("Before")
+    message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="plan.pdf")
+    for words, subtype in (("After", "plain"), ("<p>At the <b>end</b></p>", "html")):
+        message.add_attachment(words, subtype=subtype, disposition="inline")
+    texts = [text for _, text in blocks(parse(bytes(message), "a.eml"))]
+    assert texts[1:] == ["Before", "After", "At the end", "Attachments (not read): plan.pdf"]
+
+
+def test_an_alternative_with_pictures_is_shown_when_the_plain_one_has_no_words() -> None:
+    message = mail()
+    message.set_content(" ")
+    message.add_alternative("<p>Marked up</p>", subtype="html")
+    message.get_payload()[1].add_related(b"GIF8", maintype="image", subtype="gif", cid="<a@b>")  # type: ignore[index, union-attr]
+    assert [text for _, text in blocks(parse(bytes(message), "a.eml"))][1:] == ["Marked up"]
+
+
 @pytest.mark.parametrize("charset", ["koi8-r", "no-such", "utf-8"])
 def test_a_body_is_decoded_even_when_its_charset_is_wrong(charset: str) -> None:
     words = "Добрый день, дорогие друзья. Сегодня хорошая погода, и мы пойдем гулять."

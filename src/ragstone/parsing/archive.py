@@ -37,7 +37,7 @@ class Archive:
             raise DocumentTooCostly(f"{name} holds more than {MOST_MEMBERS:,} files", hint="exclude it")
 
     def __contains__(self, member: str) -> bool:
-        return member in self.names
+        return member in self._zip.NameToInfo
 
     def read(self, member: str) -> bytes:
         """Raises BrokenDocument, EncryptedDocument, or DocumentTooCostly past the limit."""

@@ -80,7 +80,7 @@ def _as_guessed(data: bytes) -> str | None:
         return None
     # A short text suits many encodings equally well; the commonest of them is then the likeliest.
     equal = [g for g in guesses if g.chaos <= best.chaos and g.coherence >= best.coherence]
-    encoding = COMMONEST if any(g.encoding == COMMONEST for g in equal) else best.encoding
+    encoding = COMMONEST if any(COMMONEST in g.could_be_from_charset for g in equal) else best.encoding
     return data.decode(encoding, errors="replace")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from copy import deepcopy
 from dataclasses import replace
 
@@ -23,7 +23,10 @@ LISTS = {"list", "ul", "ol", "dl"}
 ITEMS = {"item", "li", "dt", "dd"}
 CODE = {"pre", "code"}
 FLOW = {"body", "main", "article", "section", "div", "p", "quote", "blockquote", "details", "figure", "center", "form"}
-TABLE = {"table", "thead", "tbody", "tfoot", "tr", "td", "th"}
+ROWS = {"row", "tr"}
+CELLS = {"cell", "td", "th"}
+TABLE = {"table", "thead", "tbody", "tfoot", "caption", *ROWS, *CELLS}
+BLOCKS = HEADINGS | LISTS | ITEMS | FLOW | TABLE | {"pre"}
 BREAKS = {"lb", "br"}
 SILENT = {"script", "style", "noscript", "template", "svg", "nav", "footer", "iframe", "select", "button"}
 SHORT = 1000
@@ -52,7 +55,7 @@ def write_body(writer: Writer, text: str, name: str, title: str = "") -> None:
     body = _tree(text, name).find("body")
     if body is None:
         return
-    if next(body.iter(*LEVELS), None) is None and _inline(body).strip():
+    if next(body.iter(*LEVELS), None) is None and _line(body):
         writer.heading(1, title)
     _read(body, writer, name)
 
@@ -145,7 +148,7 @@ class _Reader:
             self._writer.heading(LEVELS.get(element.get("rend") or element.tag, 2), _inline(element))
         elif tag in LISTS:
             self._writer.block("list", "\n".join(_items(element, "")))
-        elif tag == "table":
+        elif tag == "table" and not _is_layout(element):
             self._writer.block("table", "\n".join(_rows(element)))
         elif tag in CODE:
             self._writer.block("code", "".join(element.itertext()).strip("\n").rstrip())
@@ -159,17 +162,30 @@ class _Reader:
 def _is_block(element: HtmlElement) -> bool:
     if element.tag == "code":
         return "\n" in "".join(element.itertext()) or element.getparent().tag in {"body", "quote"}
-    return element.tag in HEADINGS | LISTS | FLOW | {"table", "pre"}
+    return element.tag in BLOCKS - ITEMS
 
 
-def _inline(element: HtmlElement) -> str:
-    """All text below an element; a vertical tab is a line break that is meant."""
-    if not isinstance(element.tag, str) or element.tag in SILENT:
+def _is_layout(table: HtmlElement) -> bool:
+    """Whether it only puts things in their places: it has one cell, another table, or a headed text in a cell."""
+    if table.get("role") in {"presentation", "none"} or next(table.iterdescendants("table"), None) is not None:
+        return True
+    headed = ((next(head.iterancestors(*CELLS), head), head) for head in table.iterdescendants(*HEADINGS))
+    return any(_line(cell) != _line(head) for cell, head in headed) or len(list(table.iterdescendants(*CELLS))) == 1
+
+
+def _inline(element: HtmlElement, dropped: Set[str] = SILENT) -> str:
+    """All text below an element, its blocks apart; a vertical tab is a line break that is meant."""
+    if not isinstance(element.tag, str) or element.tag in dropped:
         return ""
     if element.tag in BREAKS:
         return "\v"
-    inner = "".join(_inline(child) + (child.tail or "") for child in element)
-    return (element.text or "") + inner
+    inner = "".join(_inline(child, dropped) + (child.tail or "") for child in element)
+    text = (element.text or "") + inner
+    return f" {text} " if element.tag in BLOCKS else text
+
+
+def _line(element: HtmlElement, dropped: Set[str] = SILENT) -> str:
+    return " ".join(_inline(element, dropped).split())
 
 
 def _tidy(text: str) -> str:
@@ -187,7 +203,7 @@ def _items(element: HtmlElement, indent: str) -> Iterator[str]:
         elif item.tag in ITEMS:
             number += 1
             nested = [child for child in item.iterdescendants(*LISTS) if _list_above(child) is element]
-            own = _own_text(item)
+            own = _line(item, SILENT | LISTS)
             if own:
                 yield f"{indent}{f'{number}.' if ordered else '-'} {own}"
             for child in nested:
@@ -198,20 +214,9 @@ def _list_above(element: HtmlElement) -> HtmlElement | None:
     return next(element.iterancestors(*LISTS), None)
 
 
-def _own_text(item: HtmlElement) -> str:
-    """An item's text without the lists in it, on one line."""
-    loose = [item.text or ""]
-    for child in item:
-        if child.tag not in LISTS:
-            loose.append(_own_text(child) if len(child) else _inline(child))
-        loose.append(child.tail or "")
-    return " ".join("".join(loose).split())
-
-
 def _rows(table: HtmlElement) -> Iterator[str]:
-    """One line a row; a table in a cell is the cell's text."""
-    for row in table.iter("row", "tr"):
-        if next(row.iterancestors("table")) is table:
-            cells = [" ".join(" ".join(cell.itertext()).split()) for cell in row if cell.tag in {"cell", "td", "th"}]
-            if any(cells):
-                yield " | ".join(cells).rstrip(" |")
+    """One line a row."""
+    for row in table.iter(*ROWS):
+        cells = [_line(cell) for cell in row if cell.tag in CELLS]
+        if any(cells):
+            yield " | ".join(cells).rstrip(" |")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ragstone.errors import BrokenDocument
 from ragstone.models import Document
+from ragstone.parsing.decoding import clean
 from ragstone.parsing.records import write_records
 from ragstone.parsing.writer import Writer
 
@@ -53,7 +55,8 @@ def _written(value: Any, media_type: str) -> Document:
     writer = Writer()
     _write(writer, value)
     titles = [value[key] for key in TITLES if isinstance(value, dict) and isinstance(value.get(key), str)]
-    return writer.document(media_type=media_type, title=titles[0] if titles else "")
+    document = writer.document(media_type=media_type)
+    return replace(document, title=" ".join(clean(titles[0]).split()) if titles else "")  # no key names the whole
 
 
 def _write(writer: Writer, value: Any) -> None:

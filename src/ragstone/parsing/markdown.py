@@ -73,13 +73,15 @@ def _blocks(tokens: Sequence[Token], text: str) -> Iterator[Block]:
 
 
 def _headings(tokens: Sequence[Token], blocks: Sequence[Block]) -> list[Heading]:
+    """A heading without words begins no section."""
     inline = MarkdownIt("commonmark").enable("strikethrough")
     starts = iter(block.start for block in blocks if block.kind == "heading")
-    return [
+    found = [
         Heading(level=int(token.tag[1]), title=_plain(inline, content.content), start=next(starts))
         for token, content in pairwise(tokens)
         if token.type == "heading_open" and token.level == 0
     ]
+    return [heading for heading in found if heading.title]
 
 
 def _plain(inline: MarkdownIt, source: str) -> str:

@@ -98,7 +98,7 @@ def _parse_text(text: str, name: str) -> Document:
         case "json":
             from ragstone.parsing import json
 
-            return json.parse(text, name) or plain.parse(text, "code")
+            return json.parse(text, name) or json.parse_lines(text, name) or plain.parse(text, "code")
         case "jsonl":
             from ragstone.parsing import json
 
