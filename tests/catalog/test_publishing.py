@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from catalog.material import MODIFIED, PREFIX, generation, stored, texts, vector, version
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
-from ragstone.errors import CatalogError
+from ragstone.errors import BrokenDocument, CatalogError
 from ragstone.models import NewVersion, document_id
 
 
@@ -196,7 +196,7 @@ async def test_bad_content_is_refused_by_name_and_nothing_of_the_batch_is_there(
 ) -> None:
     _, made = await generation(catalog)
     await catalog.publish(made, [version("file:///good", ["old"])])
-    with pytest.raises(CatalogError, match="file:///bad"):
+    with pytest.raises(BrokenDocument, match="file:///bad"):
         await catalog.publish(made, [version("file:///good", ["new"]), bad])
     assert await texts(catalog, made) == {"file:///good": ["old"]}
 

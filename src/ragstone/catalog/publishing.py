@@ -17,7 +17,7 @@ import numpy as np
 
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.statements import statement
-from ragstone.errors import CatalogError
+from ragstone.errors import BrokenDocument, CatalogError
 from ragstone.models import Collection, Generation, Metadata, NewVersion, Vectors, document_id
 
 _LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
@@ -74,7 +74,7 @@ def vector_bytes(vectors: Vectors) -> list[bytes]:
 
 
 def prepare(generation: Generation, versions: Sequence[NewVersion]) -> list[Prepared]:
-    """Check a batch and hash its texts. Of two versions of one URI the later counts. Raises CatalogError."""
+    """Check a batch and hash its texts. Of two versions of one URI the later counts. Raises BrokenDocument."""
     latest = {version.uri: version for version in versions}
     return [_prepare(version, generation.fingerprint.dimensions) for version in latest.values()]
 
@@ -87,7 +87,7 @@ def _prepare(version: NewVersion, dimensions: int) -> Prepared:
         hashes = [text_hash(chunk.embedded) for chunk in version.chunks]
         metadata = _json(version.document.metadata)
     except (TypeError, ValueError) as error:
-        raise CatalogError(
+        raise BrokenDocument(
             f"{version.uri!r} cannot be stored: {error}",
             hint="this is a fault of the parser, chunker or source that made it; its old version keeps serving",
         ) from error

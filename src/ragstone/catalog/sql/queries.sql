@@ -34,7 +34,7 @@ INSERT INTO ragstone.collections (tenant, id, name) VALUES (%(tenant)s, %(id)s, 
 SELECT id, tenant, name, serving, previous FROM ragstone.collections WHERE name = %(name)s
 
 -- name: lock_source
-SELECT pg_advisory_lock(hashtextextended(%(source)s, 0))
+SELECT pg_try_advisory_lock(hashtextextended(%(source)s, 0))
 
 -- name: record_source
 INSERT INTO ragstone.sources (tenant, collection, name, prefix, last_synced_at)
@@ -389,7 +389,8 @@ FROM unnest(
 ) AS new
 ON CONFLICT (collection, uri, tenant) DO UPDATE SET
     source = excluded.source, revision = excluded.revision, settings = excluded.settings, code = excluded.code,
-    reason = excluded.reason, hint = excluded.hint, attempts = excluded.attempts, failed_at = now(), dropped = false
+    reason = excluded.reason, hint = excluded.hint, attempts = excluded.attempts, failed_at = now(),
+    dropped = failures.dropped AND failures.revision IS NOT DISTINCT FROM excluded.revision
 
 -- name: failures
 SELECT uri, source, revision, settings, code, reason, hint, attempts, failed_at, dropped
