@@ -178,6 +178,43 @@ async def test_a_sitemap_that_cannot_be_read_stops_the_listing(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("limit", ["MOST_PAGES", "MOST_SITEMAPS"])
+async def test_a_list_without_end_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    site.pages["/sitemap.xml"] = index(*(f"{site.url}/{number}.xml" for number in range(3)))
+    site.pages |= {f"/{number}.xml": site.sitemap(f"/{number}") for number in range(3)}
+    source = pages(sitemaps=(f"{site.url}/sitemap.xml",))
+    assert len(await listed(source)) == 3
+    monkeypatch.setattr(f"ragstone.sources.web.{limit}", 2)
+    with pytest.raises(SourceError, match="are listed; nothing was changed"):
+        await listed(source)
+
+
+async def test_many_looks_at_once_read_the_list_once(site: Site) -> None:
+    site.pages["/sitemap.xml"] = site.sitemap("/a", "/b")
+    source = pages(sitemaps=(f"{site.url}/sitemap.xml",))
+    assert all(await asyncio.gather(*(source.look(f"{site.url}/{name}") for name in "abab")))
+    assert site.asked == ["/sitemap.xml"]
+
+
+async def test_times_at_the_ends_of_the_calendar_do_no_harm(site: Site) -> None:
+    early = "0001-01-01T00:00:00+14:00"
+    site.pages["/a"] = Response(headers={"Last-Modified": "Fri, 31 Dec 9999 23:00:00 -1400"}, body=b"Text")
+    site.pages["/sitemap.xml"] = urlset(f"<loc>{site.url}/a</loc><lastmod>{early}</lastmod>")
+    source = pages(sitemaps=(f"{site.url}/sitemap.xml",))
+    (item,) = await listed(source)
+    assert (item.revision, item.modified_at) == (None, None)
+    fetched = await source.fetch(item, 100, known=early)
+    assert fetched is not None
+    assert fetched.modified_at is None
+
+
+async def test_a_date_without_a_zone_is_in_utc(site: Site) -> None:
+    site.pages["/a"] = Response(headers={"Last-Modified": "Tue, 15 Nov 1994 12:45:26 -0000"}, body=b"Text")
+    fetched = await pages().fetch(page(f"{site.url}/a"), 100)
+    assert fetched is not None
+    assert fetched.modified_at == datetime(1994, 11, 15, 12, 45, 26, tzinfo=UTC)
+
+
 async def test_a_sitemap_cannot_read_files(site: Site, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("http://secret.test/")
     entity = f'<!DOCTYPE urlset [<!ENTITY x SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
@@ -212,6 +249,29 @@ async def test_a_host_whose_robots_txt_fails_is_left_alone(site: Site) -> None:
     found = await skipped(pages(f"{site.url}/a", f"{site.url}/b"))
     assert [skip.code for skip in found] == ["unavailable", "unavailable"]
     assert [request.path for request in site.requests] == ["/robots.txt"]
+
+
+async def test_a_robots_txt_without_end_allows_nothing(site: Site) -> None:
+    site.pages |= {"/robots.txt": "User-agent: *\n" + "Disallow: /x\n" * 10**5, "/a": "Text"}
+    with pytest.raises(UnreadableDocument, match="too long"):
+        await pages().fetch(page(f"{site.url}/a"), 100)
+    assert site.asked == []
+
+
+async def test_hosts_with_nothing_going_on_are_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.sources.web_client.MOST_HOSTS", 2)
+    site.pages["/a"] = "Text"
+
+    async def resolve(host: str, port: int) -> list[Address]:
+        return [HERE]
+
+    source, port = pages(network=Guarded(is_any, resolve), timeout=0.2), site.url.rpartition(":")[2]
+    hosts = [f"http://{name}.test:{port}/a" for name in ("one", "two", "three", "three", "two", "one")]
+    for url in hosts:
+        assert await content(source, page(url)) == b"Text"
+        await asyncio.sleep(0.25)
+    robots = [request.headers["host"].partition(".")[0] for request in site.requests if request.path == "/robots.txt"]
+    assert robots == ["one", "two", "three", "two", "one"]
 
 
 async def test_few_requests_at_once(site: Site) -> None:
@@ -300,6 +360,26 @@ async def test_a_tag_is_only_shown_to_the_address_that_gave_it(site: Site) -> No
     assert changed is not None
     assert changed.data == b"Third"
     assert not any("if-none-match" in request.headers for request in site.requests)
+
+
+async def test_packed_pages_may_have_several_members(site: Site) -> None:
+    two = gzip.compress(b"One, ") + gzip.compress(b"two")
+    site.pages |= {
+        "/two": Response(headers={"Content-Encoding": "gzip"}, body=two + bytes(9)),
+        "/endless": Response(headers={"Content-Encoding": "gzip"}, body=gzip.compress(b"") * 99 + two),
+        "/rubbish": Response(headers={"Content-Encoding": "gzip"}, body=two + b"rubbish"),
+        "/sitemap.txt.gz": Response(
+            body=gzip.compress(f"{site.url}/a\n".encode()) + gzip.compress(f"{site.url}/b\n".encode())
+        ),
+    }
+    assert await content(pages(), page(f"{site.url}/two"), limit=8) == b"One, two"
+    assert await content(pages(), page(f"{site.url}/endless"), limit=8) == b"One, two"
+    with pytest.raises(DocumentTooLarge):
+        await pages().fetch(page(f"{site.url}/two"), 7)
+    with pytest.raises(BrokenDocument, match="unpacked"):
+        await pages().fetch(page(f"{site.url}/rubbish"), 100)
+    items = await listed(pages(sitemaps=(f"{site.url}/sitemap.txt.gz",)))
+    assert [item.uri for item in items] == [f"{site.url}/a", f"{site.url}/b"]
 
 
 async def test_packed_pages_count_unpacked(site: Site) -> None:
@@ -464,6 +544,11 @@ async def test_tls_is_made_with_the_name_not_with_the_address(tmp_path: Path, mo
         ("::ffff:169.254.169.254", False),
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
+        ("::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("fec0::1", False),
+        ("192.0.0.192", False),
     ],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:

@@ -16,6 +16,11 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[list[Address]]]
 PLATFORM = frozenset({ipaddress.ip_address("168.63.129.16")})
 """Public by its number, but Azure's own service inside of every virtual machine."""
 
+NEVER = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "3fff::/20", "fec0::/10"))
+)
+"""Not of the internet, though Python (or an older one) calls them global. A cloud has its keys at 192.0.0.192."""
+
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 TRY = 10.0  # seconds for one address of several
 
@@ -28,7 +33,9 @@ def is_public(address: Address) -> bool:
     """Whether an address, and the IPv4 address that it may stand for, belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address) and (inner := _inner(address)):
         return is_public(inner)
-    return address.is_global and not address.is_multicast and address not in PLATFORM
+    if address in PLATFORM or any(address in network for network in NEVER):
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def is_any(address: Address) -> bool:

@@ -17,10 +17,9 @@ class Entry:
     @property
     def changed_at(self) -> datetime | None:
         try:
-            moment = datetime.fromisoformat(self.changed or "")
-        except ValueError:
+            return in_utc(datetime.fromisoformat(self.changed or ""))
+        except (ValueError, OverflowError):
             return None
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     @property
     def revision(self) -> str | None:
@@ -34,6 +33,11 @@ class Sitemap:
 
     pages: tuple[Entry, ...] = ()
     sitemaps: tuple[Entry, ...] = ()
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A moment without a time zone is taken to be in UTC. Raises OverflowError at the ends of time."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse(data: bytes) -> Sitemap:

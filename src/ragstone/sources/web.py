@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from email.message import Message
 from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote, unquote, urlsplit
@@ -21,11 +22,15 @@ from ragstone.settings import WebSource
 from ragstone.sources import body, sitemap
 from ragstone.sources.globs import Globs
 from ragstone.sources.network import Guarded, is_any, is_public
+from ragstone.sources.sitemap import in_utc
 from ragstone.sources.web_client import Answer, Condition, WebClient, clean
 
 SITEMAP_LIMIT = 50 * 2**20  # bytes, as sitemaps.org has it
 DEEPEST = 3  # sitemap indexes within each other
 LISTED = 60.0  # seconds that a list serves to tell whether a page is on it
+SHARE = 10  # … or this many times what it took to make, so that looking at pages is not all listing
+MOST_PAGES = 1_000_000  # about half a gigabyte of memory
+MOST_SITEMAPS = 10_000
 MADE_BY_PROGRAMS = (".php", ".cgi", ".pl", ".py", ".rb")
 
 
@@ -53,6 +58,7 @@ class WebPages:
         self._listed: dict[str, Item | Skip] = {}
         self._listed_for = listed_for
         self._listed_until = 0.0
+        self._listing = asyncio.Lock()
 
     @property
     def prefix(self) -> str:
@@ -66,8 +72,9 @@ class WebPages:
 
     async def look(self, uri: str) -> Item | Skip | None:
         """By the list, which is read again when it is old; the page itself is asked for when it is fetched."""
-        if time.monotonic() >= self._listed_until:
-            await self._list()
+        async with self._listing:
+            if time.monotonic() >= self._listed_until:
+                await self._list()
         found = self._listed.get(uri)
         return await self._allowed(found) if found else None
 
@@ -89,30 +96,43 @@ class WebPages:
 
     async def _list(self) -> dict[str, Item | Skip]:
         """Everything listed, by URI, before robots.txt is asked."""
+        began = time.monotonic()
         found: dict[str, Item | Skip] = {uri: _item(sitemap.Entry(url=uri)) for uri in map(clean, self._settings.urls)}
         read: set[str] = set()
         for url in self._settings.sitemaps:
-            for each in await self._read_sitemap(clean(url), read, DEEPEST):
-                found.setdefault(each.uri, each)
-        self._listed, self._listed_until = found, time.monotonic() + self._listed_for
+            await self._read_sitemap(clean(url), found, read, DEEPEST)
+        now = time.monotonic()
+        serves = max(self._listed_for, SHARE * (now - began)) if self._listed_for else 0.0
+        self._listed, self._listed_until = found, now + serves
         return found
 
-    async def _read_sitemap(self, url: str, read: set[str], depth: int) -> list[Item | Skip]:
+    async def _read_sitemap(self, url: str, found: dict[str, Item | Skip], read: set[str], depth: int) -> None:
+        """Add what the sitemap lists to what was found so far. Raises SourceError."""
         if url in read:
-            return []
+            return
         read.add(url)
+        listed = await self._sitemap(url)
+        if listed.sitemaps and depth == 1:
+            raise self._error(f"sitemap {url}: indexes are more than {DEEPEST} deep")
+        for entry in listed.pages:
+            if page := self._page(entry, url):
+                found.setdefault(page.uri, page)
+        if len(found) > MOST_PAGES or len(read) > MOST_SITEMAPS:
+            hint = "name only those sitemaps that are wanted, in several sources"
+            raise self._error(f"over {MOST_PAGES:,} pages or {MOST_SITEMAPS:,} sitemaps are listed", hint)
+        for below in listed.sitemaps:
+            await self._read_sitemap(below.url, found, read, depth - 1)
+
+    async def _sitemap(self, url: str) -> sitemap.Sitemap:
+        """One file, the addresses of other sitemaps in their one spelling. Raises SourceError."""
         try:
             data = (await self._client.get(url, SITEMAP_LIMIT)).data
-            found = sitemap.parse(body.gunzip(data, SITEMAP_LIMIT) if data.startswith(body.GZIP) else data)
-            nested = [clean(entry.url) for entry in found.sitemaps]
+            listed = await asyncio.to_thread(_unpacked, data)
+            return replace(listed, sitemaps=tuple(replace(entry, url=clean(entry.url)) for entry in listed.sitemaps))
         except DocumentError as error:
             raise self._error(f"sitemap {error}", error.hint) from error
         except (ValueError, body.Broken, body.TooLong) as error:
             raise self._error(f"sitemap {url}: {str(error) or 'it is too long'}") from error
-        if nested and depth == 1:
-            raise self._error(f"sitemap {url}: indexes are more than {DEEPEST} deep")
-        pages = [page for entry in found.pages if (page := self._page(entry, url))]
-        return pages + [page for below in nested for page in await self._read_sitemap(below, read, depth - 1)]
 
     def _page(self, entry: sitemap.Entry, listed_by: str) -> Item | Skip | None:
         try:
@@ -138,6 +158,10 @@ class WebPages:
         return SourceError(f"source {self.name}: {message}; nothing was changed", hint=hint)
 
 
+def _unpacked(data: bytes) -> sitemap.Sitemap:
+    return sitemap.parse(body.gunzip(data, SITEMAP_LIMIT) if data.startswith(body.GZIP) else data)
+
+
 def _item(entry: sitemap.Entry) -> Item:
     return Item(uri=entry.url, revision=entry.revision, name=_name(entry.url), modified_at=entry.changed_at)
 
@@ -154,7 +178,7 @@ def _name(url: str) -> str:
 def _condition(uri: str, known: str | None) -> Condition | None:
     """How to ask for the page only if it changed since `known`, which is a revision of this source or a lastmod."""
     if since := sitemap.Entry(url=uri, changed=known).changed_at:
-        return Condition(url=uri, headers={"If-Modified-Since": format_datetime(since.astimezone(UTC), usegmt=True)})
+        return Condition(url=uri, headers={"If-Modified-Since": format_datetime(since, usegmt=True)})
     if not known or not known.startswith("{"):
         return None
     told = json.loads(known)
@@ -183,6 +207,6 @@ def _charset(headers: httpx.Headers) -> str | None:
 
 def _moment(date: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(date) if date else None
-    except ValueError:
+        return in_utc(parsedate_to_datetime(date)) if date else None
+    except (ValueError, OverflowError):
         return None

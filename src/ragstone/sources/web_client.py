@@ -24,6 +24,7 @@ from ragstone.errors import (
 )
 from ragstone.sources import body
 from ragstone.sources.network import PrivateAddress
+from ragstone.sources.sitemap import in_utc
 
 AGENT = "ragstone"
 AT_ONCE = 2  # requests to one host
@@ -33,7 +34,8 @@ REST = 30.0  # seconds for which a host is left alone whose robots.txt cannot be
 LONGEST_REST = 3600.0  # … and for which one is that asks for it
 LONGEST_RETRY = 86_400.0  # seconds that a host can ask to wait for a page
 ROBOTS_KEPT = 3600.0  # seconds
-ROBOTS_LIMIT = 2**20  # bytes
+ROBOTS_LIMIT = 2**19  # bytes; RFC 9309 asks for 500 KiB at least
+MOST_HOSTS = 200  # from which on those with nothing going on are forgotten
 LATER = frozenset({408, 425, 429})
 
 
@@ -72,6 +74,9 @@ class _Host:
 
     def close(self, seconds: float) -> None:
         self.closed_until = max(self.closed_until, time.monotonic() + min(seconds, LONGEST_REST))
+
+    def is_idle(self, since: float) -> bool:
+        return not self.reading.locked() and max(self.next_at, self.closed_until) < since
 
     @asynccontextmanager
     async def turn(self, delay: float) -> AsyncIterator[None]:
@@ -136,6 +141,8 @@ class WebClient:
                 url = _target(answer)
         except DocumentUnavailable:
             raise
+        except DocumentTooLarge as error:
+            raise UnreadableDocument(f"{url}: is too long to be read") from error
         except UnreadableDocument as error:
             if isinstance(error.__cause__, PrivateAddress):
                 raise
@@ -183,7 +190,11 @@ class WebClient:
                 return DocumentUnavailable(f"{url}: {str(error) or type(error).__name__}")
 
     def _host(self, url: str) -> _Host:
-        return self._hosts.setdefault(httpx.URL(url).netloc.decode(), _Host())
+        name = httpx.URL(url).netloc.decode()
+        if name not in self._hosts and len(self._hosts) >= MOST_HOSTS:
+            now = time.monotonic()
+            self._hosts = {name: host for name, host in self._hosts.items() if not host.is_idle(now - self._timeout)}
+        return self._hosts.setdefault(name, _Host())
 
     @cached_property
     def _pool(self) -> httpcore.AsyncConnectionPool:
@@ -221,8 +232,8 @@ def retry_after(headers: httpx.Headers) -> float | None:
     """Seconds, whether given as such or as a date; at most a day."""
     value = headers.get("retry-after", "").strip()
     try:
-        wait = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+        wait = float(value) if value.isdecimal() else in_utc(parsedate_to_datetime(value)).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
     return min(max(0.0, wait), LONGEST_RETRY)
 
