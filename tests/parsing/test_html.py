@@ -56,6 +56,35 @@ def test_code_stays_verbatim_and_lists_keep_their_marks() -> None:
     assert ("list", "1. first\n2. second") in texts
 
 
+def test_code_without_a_code_element_keeps_its_lines() -> None:
+    pre = '<div class="highlight"><pre><span class="k">ls</span> -l<br>  cd here\n</pre></div>'
+    document = parse(page(f"<p>{LONG}</p>{pre}<p>{LONG}</p>"), "a.html")
+    code = [document.text[block.start : block.end] for block in document.blocks if block.kind == "code"]
+    assert code == ["ls -l\n  cd here"]
+
+
+def test_a_page_that_names_no_article_keeps_its_headings() -> None:
+    parts = "".join(f"<h2>Part {number}</h2><p>{number}: {LONG}</p>" for number in range(9))
+    document = parse(page(f"<div><h1>Bare</h1>{parts}</div>"), "a.html")
+    assert [section.path for section in document.sections] == [
+        ("Bare",),
+        *(("Bare", f"Part {number}") for number in range(9)),
+    ]
+
+
+def test_blocks_in_cells_and_items_stand_apart_and_words_do_not() -> None:
+    cells = "<tr><th>Name</th><th>Note</th></tr><tr><td>H<sub>2</sub>O</td><td><p>one</p><p>two</p></td></tr>"
+    document = parse(page(f"<table>{cells}</table><ul><li><p>three</p><p>fo<b>ur</b></p></li></ul>"), "a.html")
+    assert document.text == "Name | Note\nH2O | one two\n\n- three four"
+
+
+def test_a_table_that_only_places_things_is_no_table() -> None:
+    cell = f"<td><h2>News</h2><p>{LONG}</p><p>More</p></td>"
+    document = parse(page(f"<table><tr>{cell}<td>Aside</td></tr></table>"), "a.html")
+    assert [block.kind for block in document.blocks][:2] == ["heading", "paragraph"]
+    assert [section.path for section in document.sections] == [("News",)]
+
+
 def test_a_short_page_keeps_its_headings() -> None:
     document = parse(page("<nav>Home</nav><h1>Hi</h1><p>Short.<br>Line</p><h3>Deep</h3><p>End</p>"), "a.html")
     assert document.text == "Hi\n\nShort.\nLine\n\nDeep\n\nEnd"

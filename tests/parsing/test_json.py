@@ -40,6 +40,16 @@ def test_an_object_is_a_record_and_its_lists_are_sections() -> None:
     assert paths(document) == [(), ("stock.items",)]
 
 
+def test_a_key_is_no_title_of_the_whole() -> None:
+    assert parse(b'{"paths": [{"a": 1}]}', "api.json").title == "api.json"
+    assert parse(b'{"title": " The\\n API ", "paths": [{"a": 1}]}', "api.json").title == "The API"
+
+
+def test_lines_of_json_are_read_under_either_name() -> None:
+    assert blocks(parse(b'{"a": 1}\n{"a": 2}\n', "export.json")) == [("table", "a: 1\na: 2")]
+    assert parse(b'{"a": 1}\n{"a": \n', "export.json").media_type == "text/x-source"
+
+
 def test_numbers_stay_as_they_are_written() -> None:
     digits = "9" * 5000
     text = parse(f'{{"a": 1.50, "b": 1e3, "c": {digits}}}'.encode(), "a.json").text

@@ -118,3 +118,14 @@ def test_a_paragraph_with_a_rule_under_it_is_no_heading() -> None:
     document = parse(f"Title\n=====\n\n{long.strip()}\n---\n\nMore.".encode(), "a.md")
     assert [section.path for section in document.sections] == [("Title",)]
     assert [block.kind for block in document.blocks] == ["heading", "paragraph", "paragraph"]
+
+
+def test_a_heading_without_words_begins_no_section() -> None:
+    assert [section.path for section in parse(b"# A\n\nOne\n\n##\n\nTwo\n\n## ##\n", "a.md").sections] == [("A",)]
+
+
+def test_a_heading_of_many_pages_is_cut_off_in_paths_alone() -> None:
+    document = parse(b"# " + b"word " * 500 + b"\n\nText", "a.md")
+    assert len(document.title) <= 300
+    assert document.title == document.sections[0].path[0]
+    assert document.text.count("word") == 500

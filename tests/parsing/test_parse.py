@@ -197,5 +197,10 @@ def test_what_the_source_cannot_mean_is_passed_over(said: str) -> None:
     assert parse(b"Plain words in ASCII", "a.txt", said).text == "Plain words in ASCII"
 
 
+@pytest.mark.parametrize("words", ["Grüße", "Café", "Größe und Maß", "señor mañana"])
+def test_a_few_western_words_are_told_from_other_scripts(words: str) -> None:
+    assert parse(words.encode("cp1252"), "a.txt").text == words
+
+
 def test_latin_1_is_read_as_browsers_do() -> None:
     assert parse("“quoted” 5 €".encode("cp1252"), "a.txt", "iso-8859-1").text == "“quoted” 5 €"

@@ -62,10 +62,13 @@ class Packing:
         return piece.first not in self._breaks and self._draft.words.size(first, piece.last) <= room
 
     def _before_headings(self, begin: int, end: int) -> int:
-        """The end moved before headings that it would part from their text; one piece stays at least."""
-        while begin + 1 < end < len(self._pieces) and self._pieces[end - 1].kind == "heading":
-            end -= 1
-        return end
+        """The end moved before headings that it would part from their text: of headings alone, before the last."""
+        if end == len(self._pieces):
+            return end
+        moved = end
+        while moved > begin and self._pieces[moved - 1].kind == "heading":
+            moved -= 1
+        return moved if moved > begin else max(end - 1, begin + 1)
 
     def _overlapping(self, begin: int, before: int) -> int:
         """The word at which the chunk of the pieces from `begin` starts when it repeats the end of the one before.

@@ -26,6 +26,9 @@ KINDS: dict[str, BlockKind] = {
 LONGEST_UNDERLINED = 200
 """Characters of a heading that is one by the line under it: more is a paragraph that a rule happens to follow."""
 
+LONGEST_PARSED = 2000
+"""Characters of a heading in which markup is looked for: brackets that nothing closes take very long."""
+
 _ATTRIBUTES = re.compile(r"\s*\{\s*[#.][^{}]*\}\s*$")
 
 
@@ -86,7 +89,7 @@ def _headings(tokens: Sequence[Token], blocks: Sequence[Block]) -> list[Heading]
 
 def _plain(inline: MarkdownIt, source: str) -> str:
     """A heading's words, without markup and without a trailing `{#id}`."""
-    tokens = inline.parseInline(_ATTRIBUTES.sub("", source))[0].children or []
+    tokens = inline.parseInline(_ATTRIBUTES.sub("", source[:LONGEST_PARSED]))[0].children or []
     return " ".join("".join(_words(tokens)).split())
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ragstone.models import Section
 
+LONGEST_TITLE = 300
+"""Characters; more is somebody's text, and would be kept again with everything below it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
@@ -28,7 +31,7 @@ def sections(text: str, headings: Sequence[Heading]) -> tuple[Section, ...]:
         while open_sections and open_sections[-1].level >= heading.level:
             open_sections.pop()
         parent = open_sections[-1] if open_sections else None
-        path = () if heading.level == 0 else (*(parent.path if parent else ()), heading.title)
+        path = () if heading.level == 0 else (*(parent.path if parent else ()), shortened(heading.title))
         found.append(
             Section(
                 ordinal=len(found),
@@ -42,6 +45,11 @@ def sections(text: str, headings: Sequence[Heading]) -> tuple[Section, ...]:
         if heading.level > 0:
             open_sections.append(found[-1])
     return tuple(found)
+
+
+def shortened(title: str) -> str:
+    """A title, cut off where it is far too long for one."""
+    return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 2].rstrip() + " …"
 
 
 def first_title(text: str, headings: Sequence[Heading]) -> str:

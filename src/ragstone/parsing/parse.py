@@ -14,6 +14,7 @@ from ragstone.parsing import plain
 from ragstone.parsing.archive import Archive
 from ragstone.parsing.decoding import decode
 from ragstone.parsing.kinds import binary_kind, text_kind
+from ragstone.parsing.outline import shortened
 
 PARSER_VERSION = "2"
 """Raised whenever the same bytes give another text, section or block: it is part of a generation's settings."""
@@ -33,7 +34,7 @@ def parse(data: bytes, name: str, charset: str | None = None, ocr: str | None = 
     document = _parse(data, name, charset, ocr)
     if not document.text.strip():
         raise EmptyDocument(f"{name} has no text in it")
-    return document if document.title else replace(document, title=PurePosixPath(name).name or name)
+    return replace(document, title=shortened(document.title or PurePosixPath(name).name or name))
 
 
 def _parse(data: bytes, name: str, charset: str | None, ocr: str | None) -> Document:
