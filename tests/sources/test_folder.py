@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from contracts.source import SourceContract, WatchedContract, all_of, content, listed, skipped, watching
 from ragstone.errors import DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Skip
-from ragstone.settings import FolderSource
+from ragstone.source_settings import FolderSource
 from ragstone.sources.folder import Folder
 from ragstone.sources.globs import Globs
 

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from contracts.source import SourceContract, content, listed, skipped
 from ragstone.errors import DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Item
-from ragstone.settings import ObjectStoreSource, load
+from ragstone.settings import load
+from ragstone.source_settings import ObjectStoreSource
 from ragstone.sources.object_store import ObjectStorage
 
 ODD = ["%20.md", "100%.md", "a b+c.md", "a#b?.md", "back\\slash.md", "deep/er/d.md", "~t[1]*{2}.md", "ü.md", "😀.md"]

@@ -17,7 +17,8 @@ from postgres import Postgres
 from ragstone.errors import DocumentUnavailable, SourceError
 from ragstone.models import Item
 from ragstone.parsing.parse import parse
-from ragstone.settings import SqlSource, load
+from ragstone.settings import load
+from ragstone.source_settings import SqlSource
 from ragstone.sources.sql import SqlTable
 
 ROWS = [
@@ -186,6 +187,27 @@ async def test_keys_of_any_type_are_found_again(tmp_path: Path, kind: str, value
     for item in items:
         assert await source.look(item.uri) == item
         assert await content(source, item) == b"# N\n\nT\n"
+
+
+async def test_a_value_that_is_not_of_its_columns_type_is_named(database: Path) -> None:
+    run(database, "ALTER TABLE things ADD seen DATETIME")
+    run(database, "UPDATE things SET seen = 'long ago'")
+    with pytest.raises(SourceError, match="long ago"):
+        await listed(table(database, version="seen"))
+
+
+async def test_a_listing_that_is_cancelled_ends_as_one(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executemany("INSERT INTO things (tag, about) VALUES (?, ?)", [(f"t{n}", "x") for n in range(2000)])
+        connection.commit()
+    source = table(database)
+    await listed(source)
+    for wait in (0.0, 0.01, 0.02, 0.04):
+        listing = asyncio.create_task(listed(source))
+        await asyncio.sleep(wait)
+        listing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listing
 
 
 async def test_a_database_that_fails_may_come_back(database: Path) -> None:
@@ -372,6 +394,33 @@ async def test_two_tables_under_one_long_name_do_not_meet(shop: str) -> None:
         assert await anext(others) == {second.prefix + "5"}
         execute(shop, "DELETE FROM shop.things WHERE tag = 'b'")
         await told(things, first.prefix + "b")
+
+
+async def test_names_that_run_into_each_other_do_not_meet(shop: str) -> None:
+    execute(
+        shop, "CREATE TABLE shop.b_c (keys text PRIMARY KEY, name text, about text); CREATE TABLE shop.c (keys text)"
+    )
+    execute(shop, "ALTER TABLE shop.c ADD name text, ADD about text")
+    settings = notifying(shop, key="keys")._settings
+    first = SqlTable("a", settings.model_copy(update={"table": "shop.b_c"}))
+    second = SqlTable("a_b", settings.model_copy(update={"table": "shop.c"}))
+    async with watching(first) as wide, watching(second) as narrow:
+        await anext(wide)
+        await anext(narrow)
+        execute(shop, "INSERT INTO shop.b_c VALUES ('one'); INSERT INTO shop.c VALUES ('two')")
+        assert await anext(wide) == {"sql:a/one"}
+        assert await anext(narrow) == {"sql:a_b/two"}
+
+
+async def test_names_of_any_characters(shop: str) -> None:
+    execute(shop, """CREATE TABLE shop."Odd %s ""Ta'ble" ("the %I ""key" text, "na{me}" text, "te''xt" text)""")
+    source = notifying(shop, table="shop.Odd %s \"Ta'ble", key='the %I "key', title="na{me}", text=("te''xt",))
+    async with watching(source) as changes:
+        await anext(changes)
+        execute(shop, """INSERT INTO shop."Odd %s ""Ta'ble" VALUES ('k', 'N', 'T')""")
+        assert await anext(changes) == {"sql:my%20things/k"}
+    assert await content(source, (await listed(source))[0]) == b"# N\n\nT\n"
+    await source.uninstall()
 
 
 async def test_writers_do_not_fail_when_the_key_is_renamed(shop: str) -> None:

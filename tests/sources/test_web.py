@@ -27,7 +27,7 @@ from ragstone.errors import (
     UnreadableDocument,
 )
 from ragstone.models import Item
-from ragstone.settings import WebSource
+from ragstone.source_settings import WebSource
 from ragstone.sources.base import Source
 from ragstone.sources.network import Address, Guarded, is_any, is_public
 from ragstone.sources.web import WebPages

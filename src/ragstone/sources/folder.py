@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ragstone.errors import DocumentTooLarge, DocumentUnavailable, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
-from ragstone.settings import FolderSource
+from ragstone.source_settings import FolderSource
 from ragstone.sources.globs import Globs
 from ragstone.sources.notices import CannotWatch, Notices, is_remote
 from ragstone.sources.tree import Tree, is_folder, words

@@ -20,7 +20,7 @@ from obstore.store import from_url
 
 from ragstone.errors import DocumentTooLarge, DocumentUnavailable, EmptyDocument, SourceError, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
-from ragstone.settings import ObjectStoreSource
+from ragstone.source_settings import ObjectStoreSource
 from ragstone.sources.globs import Globs
 
 if TYPE_CHECKING:

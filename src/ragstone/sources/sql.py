@@ -16,7 +16,7 @@ from uuid import UUID
 
 from ragstone.errors import DocumentTooLarge, DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Fetched, Item, Skip
-from ragstone.settings import SqlSource
+from ragstone.source_settings import SqlSource
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement, Connection, Engine, RowMapping, Table
@@ -54,7 +54,7 @@ class SqlTable:
         """Raises SourceError for a wrong URL, table or column, and when the database cannot be read."""
         seen: set[str] = set()
         with closing(self._batches()) as batches:
-            while batch := await asyncio.to_thread(next, batches, None):
+            while batch := await _drawn(batches):
                 for item in batch:
                     if isinstance(item, Item) and item.uri in seen:
                         raise self._error(f"column {self._settings.key} is no key: two rows have {item.uri}")
@@ -182,13 +182,13 @@ class SqlTable:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """Raises SourceError for whatever the database says."""
+        """Raises SourceError for whatever the database says, and for values that are not of their column's type."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError, TypeError) as error:
             raise self._error(_reason(error)) from error
 
     def _item(self, row: RowMapping) -> Item | Skip:
@@ -300,6 +300,16 @@ class SqlTable:
 
     def _error(self, message: str, hint: str = "") -> SourceError:
         return SourceError(f"source {self.name}: {message}; nothing was changed", hint=hint)
+
+
+async def _drawn(batches: Iterator[list[Item | Skip]]) -> list[Item | Skip] | None:
+    """The next batch. Whoever is cancelled waits for what is being read: it could not be closed meanwhile."""
+    reading = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait([reading])
+        raise
 
 
 def _type(column: Column[Any]) -> type | None:

@@ -26,12 +26,13 @@ BODY = SQL("""
 DECLARE keys text[];
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        keys := ARRAY(SELECT format('%s', {key}) FROM new_rows LIMIT {most} + 1);
+        keys := ARRAY(SELECT format('%s', new_rows.{key}) FROM new_rows LIMIT {most} + 1);
     ELSIF TG_OP = 'DELETE' THEN
-        keys := ARRAY(SELECT format('%s', {key}) FROM old_rows LIMIT {most} + 1);
+        keys := ARRAY(SELECT format('%s', old_rows.{key}) FROM old_rows LIMIT {most} + 1);
     ELSIF TG_OP = 'UPDATE' THEN
         keys := ARRAY(
-            SELECT format('%s', {key}) FROM old_rows UNION SELECT format('%s', {key}) FROM new_rows LIMIT {most} + 1
+            SELECT format('%s', old_rows.{key}) FROM old_rows
+            UNION SELECT format('%s', new_rows.{key}) FROM new_rows LIMIT {most} + 1
         );
     END IF;
     IF cardinality(keys) <= {most} AND NOT EXISTS (SELECT FROM unnest(keys) AS k WHERE octet_length(k) > {longest}) THEN
@@ -161,8 +162,8 @@ class TableTrigger:
 
     @property
     def _function(self) -> Identifier:
-        """Beside the table, and its own for each: it names a column of it."""
-        return Identifier(*self.table[:-1], _fitting(f"{self.channel}_{self.table[-1]}"))
+        """Beside the table, and its own for each, whatever the names: it names a column of it."""
+        return Identifier(*self.table[:-1], _fitting(f"{self.channel}${self.table[-1]}"))
 
     def _trigger(self, event: str) -> Identifier:
         return Identifier(_fitting(f"{self.channel}_{event.lower()}"))

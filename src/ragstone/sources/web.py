@@ -18,7 +18,7 @@ import httpx
 
 from ragstone.errors import DocumentError, SourceError, UnsupportedDocument
 from ragstone.models import Fetched, Item, Skip
-from ragstone.settings import WebSource
+from ragstone.source_settings import WebSource
 from ragstone.sources import body, sitemap
 from ragstone.sources.globs import Globs
 from ragstone.sources.network import Guarded, is_any, is_public
