@@ -24,7 +24,8 @@ from corpus import machine, write_corpus
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.indexing.report import Report
 from ragstone.parts import make_recipe
-from ragstone.settings import FolderSource, IndexSettings, Settings
+from ragstone.settings import IndexSettings, Settings
+from ragstone.source_settings import FolderSource
 
 PARAGRAPH = (
     "Paragraph {n} of note {document}: the {word} is kept in room {n} and is looked after on the first of the month."

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ragstone.settings import FolderSource, ObjectStoreSource, Settings, SqlSource, WebSource
+from ragstone.settings import Settings
+from ragstone.source_settings import FolderSource, ObjectStoreSource, SqlSource, WebSource
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import QueueState
 from ragstone.catalog.reading import GenerationStats
 from ragstone.embedding import fingerprint
-from ragstone.errors import CatalogError, FingerprintMismatch, NothingIndexed
+from ragstone.errors import CatalogError, FingerprintMismatch, NothingIndexed, RagstoneError
 from ragstone.generation.base import Generator
 from ragstone.index.applier import Applier
 from ragstone.index.base import Index
@@ -173,7 +173,13 @@ class Ragstone:
         await asyncio.wait([making])  # unlike awaiting it, leaves it to others when this caller is cancelled
         if self._next is making:
             self._next = None
-        made = making.result()
+        try:
+            made = making.result()
+        except RagstoneError as error:
+            if former is None:
+                raise
+            logger.error("generation %s cannot serve, the former one goes on: %s", generation.id, error)
+            return former
         if former is not None and former is self._serving:
             self._former.append(former.generator)
         return made

@@ -18,17 +18,9 @@ from ragstone.generation.base import Generator
 from ragstone.index.base import Index
 from ragstone.indexing.pipeline import Recipe
 from ragstone.models import Collection, Generation, Vectors
-from ragstone.settings import (
-    ChunkingSettings,
-    EmbeddingSettings,
-    FolderSource,
-    ObjectStoreSource,
-    PushSource,
-    Settings,
-    SqlSource,
-    WebSource,
-)
-from ragstone.settings import Source as SourceSettings
+from ragstone.settings import ChunkingSettings, EmbeddingSettings, Settings
+from ragstone.source_settings import FolderSource, ObjectStoreSource, PushSource, SqlSource, WebSource
+from ragstone.source_settings import Source as SourceSettings
 from ragstone.sources.base import Source
 
 if TYPE_CHECKING:

@@ -8,16 +8,14 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ragstone.catalog.catalog import Catalog
-from ragstone.catalog.sweeping import Swept
-from ragstone.embedding import fingerprint
 from ragstone.errors import IndexUnavailable, NothingIndexed, RagstoneError, SettingsError, SourceError
-from ragstone.evaluation.comparison import Comparison, Origin, Question, Side, compare
+from ragstone.evaluation.comparison import Comparison, Question
+from ragstone.generations import Generations
 from ragstone.index.base import Index
-from ragstone.indexing import drift
 from ragstone.indexing.follow import Follower
 from ragstone.indexing.pipeline import Pipeline
 from ragstone.indexing.plan import Plan, Planner
@@ -25,12 +23,12 @@ from ragstone.indexing.push import Push
 from ragstone.indexing.report import Progress, Report, Tally
 from ragstone.indexing.sync import Sync
 from ragstone.indexing.worker import Notice, Worker
-from ragstone.models import Collection, Generation, Skip, collection_id, scope_of
+from ragstone.models import Collection, Generation, Skip, collection_id
 from ragstone.parsing.isolated import ParserPool
 from ragstone.parsing.parse import PARSER_VERSION
 from ragstone.parts import Embedders, Recipes, make_recipe, make_source
-from ragstone.retrieval.pipeline import Retriever
-from ragstone.settings import ChunkingSettings, FolderSource, Settings
+from ragstone.settings import Settings
+from ragstone.source_settings import FolderSource
 from ragstone.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -57,6 +55,7 @@ class Upkeep:
         self._catalog = catalog
         self._index = index
         self._embedders = embedders
+        self.generations = Generations(settings, catalog=catalog, index=index, embedders=embedders)
         self._parsers = ParserPool(settings.parsing, settings.parsing.workers)
 
     async def aclose(self) -> None:
@@ -80,7 +79,7 @@ class Upkeep:
 
     async def push(self, name: str) -> Push:
         """A source of kind push, ready to be sent documents. Raises SourceError."""
-        collection = await self._collection()
+        collection = await self.generations.collection()
         source = self.source(name)
         if not isinstance(source, Push):
             raise SourceError(f"{name} is no push source", hint=f'[sources.{name}] with kind = "push" makes one')
@@ -89,7 +88,7 @@ class Upkeep:
 
     async def forget(self, name: str) -> int:
         """Remove a source and its documents, which are in no answer from then on. Returns how many there were."""
-        collection = await self._collection()
+        collection = await self.generations.collection()
         known = {record.name for record in await self._catalog.sources(collection)}
         source = name if name in known else path_name(name)
         if source not in known:
@@ -113,7 +112,7 @@ class Upkeep:
         CatalogUnavailable, ModelError, FingerprintMismatch. What is published by then stays, the rest waits in the
         queue.
         """
-        collection = await self._ready()
+        collection = await self.generations.ready()
         await self._tell_differences(collection)
         return await self._pass(collection, source, progress, allow_empty=allow_empty)
 
@@ -121,8 +120,7 @@ class Upkeep:
         self, collection: Collection, source: Source, progress: Progress, *, allow_empty: bool = False
     ) -> Report:
         report = Report()
-        all_may_be_gone = allow_empty or isinstance(source, Push)  # what was sent is known, an empty list no mistake
-        enqueued = await self._sync(collection).scan(source, report, allow_empty=all_may_be_gone)
+        enqueued = await self._sync(collection).scan(source, report, allow_empty=allow_empty)
         progress(report)
         tally = Tally(report, progress, enqueued)
         await self._worker(collection, [source], tally).drain()
@@ -132,7 +130,7 @@ class Upkeep:
 
     async def keep_up(self, names: Sequence[str] | None = None, *, notice: Notice | None = None) -> None:
         """Follow sources (all of ragstone.toml, unless named) and work on the queue until cancelled."""
-        collection = await self._ready()
+        collection = await self.generations.ready()
         await self._tell_differences(collection)
         sources = [self.source(name) for name in (self._settings.sources if names is None else names)]
         sync = self._sync(collection)
@@ -163,7 +161,7 @@ class Upkeep:
             catalog=self._catalog,
             parser=self._parsers,
             recipe=make_recipe(generation, embedder),
-            present=await self._present(collection) if collection else None,
+            present=await self.generations.of_present_settings(collection) if collection else None,
             max_bytes=self._settings.parsing.max_bytes,
         )
         return await planner.plan([self.source(name) for name in names], sample, progress)
@@ -185,118 +183,39 @@ class Upkeep:
         or headings. `force` switches whatever the comparison says, `accept_loss` although a document that is served
         now cannot be read any more.
         """
-        collection = await self._collection()
+        collection = await self.generations.collection()
         records = await self._catalog.sources(collection)
         if not records:
             raise NothingIndexed("there is no source to build from", hint="`ragstone index PATH` adds one")
-        generation = await self._new_generation(collection)
+        generation = await self.generations.create(collection)
         if generation.id == collection.serving:
             raise SettingsError(
                 "the collection was built with the present settings", hint="`ragstone index` follows changed documents"
             )
-        await self._ready()
+        await self.generations.ready()
         reports = {r.name: await self._pass(collection, self.source(r.name), progress) for r in records}
         if not await self._caught_up(REBUILD):
             raise IndexUnavailable(f"the index did not catch up in {REBUILD:.0f} s", hint="see `ragstone status`")
-        before = await self._serving(collection)
-        lost = await self._lost(before, generation) if before else []
+        before = await self.generations.serving(collection)
+        lost = await self.generations.lost(before, generation) if before else []
         objections = [] if accept_loss or not lost else [_loss(lost)]
         comparable = before is not None and before.quarantine is None
-        comparison = await self._compare(before, generation, questions) if before and comparable else None
+        comparison = await self.generations.compare(before, generation, questions) if before and comparable else None
         if comparison and not force:
             objections += comparison.objections(self._settings.reindex)
         if not objections:
             await self._catalog.serve(generation)
         return Reindexed(generation=generation, reports=reports, comparison=comparison, objections=objections)
 
-    async def rollback(self) -> Generation:
-        """Let the generation that served before serve again. Raises NothingIndexed when there is none."""
-        collection = await self._collection()
-        generations = {g.id: g for g in await self._catalog.generations(collection)}
-        previous = generations.get(collection.previous) if collection.previous else None
-        if previous is None:
-            raise NothingIndexed(
-                "there is no former generation to go back to", hint="`ragstone generations` lists what there is"
-            )
-        await self._catalog.serve(previous)
-        return previous
-
-    async def gc(self, *, everything: bool = False) -> Swept:
-        """Let go of what nothing needs: generations past their time, unused vectors, old history and tombstones.
-
-        `everything`: all generations that do not serve, whatever their age.
-        """
-        collection = await self._collection()
-        kept = self._settings.indexing
-        dropped = 0
-        for generation in await self._expired(collection, everything=everything):
-            dropped += await self._catalog.drop(collection, generation)
-        swept = await self._catalog.sweep(
-            collection,
-            history=kept.history_hours,
-            tombstones=kept.tombstone_hours,
-            questions=self._settings.questions.keep_hours,
-        )
-        return Swept(
-            generations=dropped,
-            vectors=swept.vectors,
-            versions=swept.versions,
-            tombstones=swept.tombstones,
-            questions=swept.questions,
-        )
-
-    async def check_drift(self) -> list[tuple[Generation, str | None]]:
-        """Compare every generation's model with its stored probes; what deviates is put in quarantine, or let out.
-
-        Raises ProviderError or ModelError when a model cannot be asked, after the others were.
-        """
-        found: list[tuple[Generation, str | None]] = []
-        failed: RagstoneError | None = None
-        for generation in await self._catalog.generations(await self._collection()):
-            try:
-                found.append((generation, await drift.check(self._catalog, generation, self._embedders.of)))
-            except RagstoneError as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
-        return found
-
     # --- what the above are made of -----------------------------------------------------------------------------
 
-    async def _collection(self) -> Collection:
-        return await self._catalog.ensure_collection(self._settings.tenant, self._settings.collection)
-
-    async def _ready(self) -> Collection:
-        """The collection, with a generation that serves."""
-        collection = await self._collection()
-        serving = await self._serving(collection)
-        if serving is None:
-            await self._catalog.serve(await self._new_generation(collection))
-            return await self._collection()
-        await drift.check(self._catalog, serving, self._embedders.of)
-        return collection
-
     async def _tell_differences(self, collection: Collection) -> None:
-        serving = await self._serving(collection)
-        if serving and (differences := self.differences(serving)):
+        serving = await self.generations.serving(collection)
+        if serving and (differences := self.generations.differences(serving)):
             logger.warning(
                 "the collection goes on as it was built, with %s; `ragstone reindex` builds it anew as it is set now",
                 differences,
             )
-
-    async def _serving(self, collection: Collection) -> Generation | None:
-        return await self._catalog.generation(collection.tenant, collection.serving) if collection.serving else None
-
-    def differences(self, generation: Generation) -> str:
-        """In which settings a generation differs from the present ones, in words; empty when it does not."""
-        built = ChunkingSettings(**generation.settings["chunking"]).model_dump()
-        present = self._settings.chunking.model_dump()
-        pairs = [f"{name} = {built[name]}" for name in built if built[name] != present[name]]
-        if generation.settings["parser"] != PARSER_VERSION:
-            pairs.append(f"version {generation.settings['parser']} of the parser")
-        if generation.fingerprint.digest != self._embedders.present.fingerprint.digest:
-            pairs.append(f"the model {generation.fingerprint.spec.get('model')}")
-        return ", ".join(pairs)
 
     def _digest(self) -> str:
         """Of all that decides whether a document can be read."""
@@ -332,69 +251,13 @@ class Upkeep:
         again = [j for j in jobs if j.source == source.name and j.error and not j.running]
         return skips + [Skip(uri=j.uri, code="unavailable", reason=f"{j.error}; it is tried again") for j in again]
 
-    async def _new_generation(self, collection: Collection) -> Generation:
-        """The generation of the present settings."""
-        embedder = self._embedders.present
-        generation = await self._catalog.create_generation(
-            collection,
-            embedder.fingerprint,
-            await fingerprint.probe(embedder),
-            {"parser": PARSER_VERSION, "chunking": self._settings.chunking.model_dump(mode="json")},
-            self._settings.embedding.model_dump(mode="json", exclude={"api_key"}),
-        )
-        # Another collection may have stored this fingerprint, from a model that has changed since.
-        await fingerprint.check(await self._catalog.probes(generation.fingerprint), embedder)
-        await self._catalog.record_check(generation, None)
-        return generation
-
-    async def _present(self, collection: Collection) -> Generation | None:
-        """The generation that was built with the present settings, if there is one."""
-        generations = await self._catalog.generations(collection)
-        return next((g for g in generations if not self.differences(g)), None)
-
-    async def _lost(self, before: Generation, after: Generation) -> list[str]:
-        """Documents that are served now and that could not be put into the new generation."""
-        return sorted((await self._catalog.states(before)).keys() - (await self._catalog.states(after)).keys())
-
-    async def _compare(self, before: Generation, after: Generation, given: Sequence[Question]) -> Comparison:
-        bar = self._settings.reindex
-        origin: Origin = "given"
-        questions = given
-        if not given:
-            origin, questions = await self._sampled(after, bar.questions)
-        sides = self._side(before), self._side(after)
-        return await compare(*sides, questions, origin, self._settings.retrieval, bar.k)
-
-    async def _sampled(self, generation: Generation, limit: int) -> tuple[Origin, Sequence[Question]]:
-        collection = await self._collection()
-        asked = await self._catalog.questions(collection, limit)
-        headings = await self._catalog.headings(generation, limit) if len(asked) * 2 < limit else []
-        if not headings:
-            return "asked", [Question(text=text) for text in asked]
-        return "headings", [Question(text=" ".join(path[-2:]), relevant={uri: 1}) for uri, path in headings]
-
-    def _side(self, generation: Generation) -> Side:
-        retriever = Retriever(embedder=self._embedders.of(generation), index=self._index, reader=self._catalog)
-        return Side(retriever=retriever, scope=scope_of(generation))
-
-    async def _expired(self, collection: Collection, *, everything: bool) -> list[Generation]:
-        """Generations that do not serve, and that nobody will go back to."""
-        serving = await self._serving(collection)
-        others = [g for g in await self._catalog.generations(collection) if g.id != collection.serving]
-        if everything or serving is None or serving.served_at is None:
-            return others if everything else []
-        standby = timedelta(hours=self._settings.indexing.standby_hours)
-        replaced = serving.served_at  # whatever served before ended then; what was built later is still wanted
-        now = datetime.now(UTC)
-        return [g for g in others if now - max(replaced, g.created_at) > standby]
-
     async def _caught_up(self, timeout: float) -> bool:
         return await self._index.wait(await self._catalog.head(), timeout)
 
     async def _keep_checking(self, collection: Collection) -> None:
         while True:
             try:
-                await self.check_drift()
+                await self.generations.check_drift()
             except RagstoneError as error:
                 logger.warning("the models cannot be checked: %s", error)
             await asyncio.sleep(self._settings.drift.every)
@@ -403,7 +266,7 @@ class Upkeep:
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                await self.gc()
+                await self.generations.gc()
             except RagstoneError as error:
                 logger.warning("nothing was swept: %s", error)
 

@@ -56,7 +56,9 @@ async def listed(corpus: Corpus) -> list[Item]:
 
 async def parsed(corpus: Corpus) -> Document:
     (item,) = await listed(corpus)
-    return parse(await corpus.fetch(item, 2**20), item.name)
+    fetched = await corpus.fetch(item, 2**20)
+    assert fetched is not None
+    return parse(fetched.data, item.name)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

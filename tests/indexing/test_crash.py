@@ -144,7 +144,7 @@ async def reindex(settings: Settings) -> None:
 
 async def sweep(settings: Settings) -> None:
     async with open_ragstone(settings) as ragstone:
-        await ragstone.upkeep.gc(everything=True)
+        await ragstone.upkeep.generations.gc(everything=True)
 
 
 def kill_during_reindex(process: subprocess.Popen[str], url: str, vectors: int, pause: float) -> None:

@@ -11,15 +11,8 @@ from indexing.models import Models, answers, sync, write
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.errors import FingerprintMismatch, ProviderError
 from ragstone.models import Collection, Generation
-from ragstone.settings import (
-    DriftSettings,
-    EmbeddingSettings,
-    FolderSource,
-    IndexSettings,
-    ParsingSettings,
-    PushSource,
-    Settings,
-)
+from ragstone.settings import DriftSettings, EmbeddingSettings, IndexSettings, ParsingSettings, Settings
+from ragstone.source_settings import FolderSource, PushSource
 
 
 @pytest.fixture
@@ -54,17 +47,17 @@ async def test_a_check_puts_what_deviates_in_quarantine_and_lets_it_out_when_the
 ) -> None:
     async with open_ragstone(settings) as ragstone:
         await sync(ragstone, "docs")
-        ((_, fine),) = await ragstone.upkeep.check_drift()
+        ((_, fine),) = await ragstone.upkeep.generations.check_drift()
         assert fine is None
         models.weights["first"] = "others"
-        ((_, deviation),) = await ragstone.upkeep.check_drift()
+        ((_, deviation),) = await ragstone.upkeep.generations.check_drift()
         assert deviation is not None
         assert "changed under its name" in deviation
         (quarantined,) = await generations(ragstone)
         assert quarantined.quarantine == deviation
         assert quarantined.checked_at is not None
         del models.weights["first"]
-        ((_, none),) = await ragstone.upkeep.check_drift()
+        ((_, none),) = await ragstone.upkeep.generations.check_drift()
         (free,) = await generations(ragstone)
         assert (none, free.quarantine) == (None, None)
         assert free.checked_at is not None
@@ -98,7 +91,7 @@ async def test_a_queued_job_publishes_nothing_into_a_generation_in_quarantine(
         assert (await ragstone.upkeep.reindex(lambda report: None, force=True)).objections == []
         models.weights["second"] = "others"
         old, new = await generations(ragstone)
-        assert [deviation is None for _, deviation in await ragstone.upkeep.check_drift()] == [False, True]
+        assert [deviation is None for _, deviation in await ragstone.upkeep.generations.check_drift()] == [False, True]
         push = await ragstone.upkeep.push("mail")
         await push.put("letter.txt", b"Greetings from the coast.")
         embedded = len(models.documents("second"))
@@ -108,7 +101,7 @@ async def test_a_queued_job_publishes_nothing_into_a_generation_in_quarantine(
         assert len(models.documents("second")) == embedded
         assert "coast" in await answers(ragstone, "coast")
         models.weights.clear()
-        await ragstone.upkeep.check_drift()
+        await ragstone.upkeep.generations.check_drift()
         await sync(ragstone, "mail")
         assert await held(ragstone, old) == {"tea.md", "lift.md", "letter.txt"}
 
@@ -117,7 +110,7 @@ async def test_a_job_of_the_serving_generation_waits_out_the_quarantine(settings
     async with open_ragstone(settings) as ragstone:
         await sync(ragstone, "docs")
         models.weights["first"] = "others"
-        await ragstone.upkeep.check_drift()
+        await ragstone.upkeep.generations.check_drift()
         push = await ragstone.upkeep.push("mail")
         await push.put("letter.txt", b"Greetings from the coast.")
         (generation,) = await generations(ragstone)
@@ -140,7 +133,7 @@ async def test_questions_meanwhile_are_refused_or_answered_as_it_is_set(
         assert "kettle" in await answers(running, "kettle")
         models.weights["first"] = "others"
         async with open_ragstone(chosen) as other:
-            await other.upkeep.check_drift()
+            await other.upkeep.generations.check_drift()
             for ragstone in (running, other):
                 if queries == "continue":
                     assert "kettle" in await answers(ragstone, "kettle")
@@ -148,7 +141,7 @@ async def test_questions_meanwhile_are_refused_or_answered_as_it_is_set(
                     with pytest.raises(FingerprintMismatch, match="changed under its name"):
                         await answers(ragstone, "kettle")
             models.weights.clear()
-            await other.upkeep.check_drift()
+            await other.upkeep.generations.check_drift()
         assert "kettle" in await answers(running, "kettle")
 
 
@@ -164,7 +157,7 @@ async def test_an_endpoint_that_does_not_answer_is_no_deviation_and_hides_no_oth
         models.down = True
         before = await generations(ragstone)
         with pytest.raises(ProviderError):
-            await ragstone.upkeep.check_drift()
+            await ragstone.upkeep.generations.check_drift()
         silent, asked = await generations(ragstone)
         assert (silent.quarantine, silent.checked_at) == (None, before[0].checked_at)
         assert asked.checked_at is not None
@@ -183,7 +176,7 @@ async def test_files_of_a_model_that_are_others_now_put_its_generation_in_quaran
         await ragstone.upkeep.reindex(lambda report: None, force=True)
     tiny.write_bert(folder, seed=2)
     async with open_ragstone(settings) as ragstone:
-        assert [deviation is None for _, deviation in await ragstone.upkeep.check_drift()] == [False, True]
+        assert [deviation is None for _, deviation in await ragstone.upkeep.generations.check_drift()] == [False, True]
         old, _ = await generations(ragstone)
         assert old.quarantine is not None
         write(Path(settings.data_dir).parent / "docs", {"new.md": "# New\n\nVisitors sign in."})
@@ -196,7 +189,7 @@ async def test_a_generation_that_was_in_quarantine_is_built_on_when_its_model_is
     async with open_ragstone(settings) as ragstone:
         await sync(ragstone, "docs")
         models.weights["first"] = "others"
-        await ragstone.upkeep.check_drift()
+        await ragstone.upkeep.generations.check_drift()
     revised = settings.model_copy(update={"embedding": models.settings("first", revision="others")})
     async with open_ragstone(revised) as ragstone:
         assert (await ragstone.upkeep.reindex(lambda report: None)).comparison is None

@@ -19,7 +19,8 @@ from ragstone.errors import SourceError
 from ragstone.indexing import follow
 from ragstone.indexing.follow import Follower
 from ragstone.indexing.sync import Sync
-from ragstone.settings import FolderSource, IndexSettings, Settings
+from ragstone.settings import IndexSettings, Settings
+from ragstone.source_settings import FolderSource
 
 NEVER = 3600.0
 

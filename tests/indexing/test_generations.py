@@ -159,7 +159,7 @@ async def test_changes_during_and_after_the_build_go_to_both_so_that_a_rollback_
         old, new = await held(running)
         assert old == new
         assert old.keys() == DOCUMENTS.keys() - {"walnut.md"} | {"otter.md"}
-        back = await running.upkeep.rollback()
+        back = await running.upkeep.generations.rollback()
         assert back.fingerprint.spec["model"] == "first"
         await until_serves(running, "first")
         for word in ("midsummer", "afloat", "leg"):
@@ -248,12 +248,12 @@ async def test_where_nothing_has_a_heading_the_few_questions_asked_must_do(
 async def test_a_rollback_can_be_rolled_back(settings: Settings, models: Models, folder: Path) -> None:
     async with open_ragstone(settings) as ragstone:
         with pytest.raises(NothingIndexed, match="former"):
-            await ragstone.upkeep.rollback()
+            await ragstone.upkeep.generations.rollback()
         await sync(ragstone, str(folder))
         with pytest.raises(NothingIndexed, match="former"):
-            await ragstone.upkeep.rollback()
+            await ragstone.upkeep.generations.rollback()
         await reindex(other(settings, models))
-        went = [(await ragstone.upkeep.rollback()).fingerprint.spec["model"] for _ in range(3)]
+        went = [(await ragstone.upkeep.generations.rollback()).fingerprint.spec["model"] for _ in range(3)]
     assert went == ["first", "second", "first"]
 
 
@@ -268,19 +268,19 @@ async def test_a_replaced_generation_is_kept_for_its_time_then_dropped_with_its_
         old = await ragstone.serving()
         done = await reindex(other(settings, models))
         age(settings, settings.indexing.standby_hours - 1)
-        assert (await ragstone.upkeep.gc()).generations == 0
+        assert (await ragstone.upkeep.generations.gc()).generations == 0
         age(settings, 2)
-        swept = await ragstone.upkeep.gc()
+        swept = await ragstone.upkeep.generations.gc()
         assert (swept.generations, swept.vectors) == (1, len(DOCUMENTS))
         assert [g.id for g in await generations(ragstone)] == [done.generation.id]
         assert await ragstone.caught_up(10)
         assert await ragstone.index.count(scope_of(old)) == 0
         assert await ragstone.index.count(scope_of(done.generation)) == len(DOCUMENTS)
         with pytest.raises(NothingIndexed, match="former"):
-            await ragstone.upkeep.rollback()
+            await ragstone.upkeep.generations.rollback()
         with pytest.raises(CatalogError, match="any more"):
             await ragstone.catalog.serve(old)
-        assert (await ragstone.upkeep.gc(everything=True)).generations == 0  # what serves is never dropped
+        assert (await ragstone.upkeep.generations.gc(everything=True)).generations == 0  # what serves is never dropped
         await until_serves(ragstone, "second")
         assert "salmon" in await answers(ragstone, "salmon")
 
@@ -294,11 +294,11 @@ async def test_a_dropped_generation_can_be_built_again_and_is_not_swept_away_mea
     await reindex(other(settings, models))
     age(settings, 1000)
     async with open_ragstone(settings) as ragstone:
-        assert (await ragstone.upkeep.gc()).generations == 1
+        assert (await ragstone.upkeep.generations.gc()).generations == 1
         first = len(models.documents("first"))
     await interrupted(settings, published=4)
     async with open_ragstone(settings) as ragstone:
-        assert (await ragstone.upkeep.gc()).generations == 0
+        assert (await ragstone.upkeep.generations.gc()).generations == 0
     done = await reindex(settings)
     assert (done.generation.id, done.objections) == (old, [])
     again = [text for text in models.documents("first")[first:] if "All about" in text]
@@ -326,7 +326,7 @@ async def test_a_key_goes_to_no_other_address_than_it_is_set_for(
         write(folder, {"otter.md": "# Otter\n\nIt sleeps afloat."})
         async with open_ragstone(theirs) as ragstone:
             await sync(ragstone, str(folder))
-            await ragstone.upkeep.check_drift()
+            await ragstone.upkeep.generations.check_drift()
         assert any("afloat" in text for text in models.documents("first"))
         assert "Bearer key-of-second" not in models.keys
         assert elsewhere.keys == {"Bearer key-of-second"}

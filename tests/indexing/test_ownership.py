@@ -11,7 +11,8 @@ import pytest
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.errors import SettingsError, SourceError
 from ragstone.indexing.report import Report
-from ragstone.settings import ChunkingSettings, FolderSource, IndexSettings, Settings
+from ragstone.settings import ChunkingSettings, IndexSettings, Settings
+from ragstone.source_settings import FolderSource
 
 
 @pytest.fixture

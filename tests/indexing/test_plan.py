@@ -17,12 +17,12 @@ from ragstone.indexing.report import Report
 from ragstone.settings import (
     ChunkingSettings,
     EmbeddingSettings,
-    FolderSource,
     IndexingSettings,
     IndexSettings,
     ParsingSettings,
     Settings,
 )
+from ragstone.source_settings import FolderSource
 
 
 def document(name: str, parts: int) -> str:

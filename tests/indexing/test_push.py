@@ -16,7 +16,8 @@ from indexing.models import Models, answers, sync, write
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.errors import SourceError, UnreadableDocument
 from ragstone.indexing.push import Push
-from ragstone.settings import ChunkingSettings, FolderSource, IndexSettings, ParsingSettings, PushSource, Settings
+from ragstone.settings import ChunkingSettings, IndexSettings, ParsingSettings, Settings
+from ragstone.source_settings import FolderSource, PushSource
 
 OPERATIONS = st.lists(st.tuples(st.sampled_from(["put", "delete"]), st.integers(-3, 6)), min_size=1, max_size=8)
 

@@ -98,7 +98,7 @@ async def test_workers_killed_at_any_moment_leave_what_a_fresh_build_makes(tmp_p
         assert reader.versions >= KILLS
         assert await reader.look() == {uri: sha256(data).digest() for uri, data in changing.now.items()}
         assert left_over(database_url) == {}
-        await ragstone.upkeep.gc(everything=True)
+        await ragstone.upkeep.generations.gc(everything=True)
         async with built_afresh(ragstone.settings, changing) as fresh:
             assert content(database_url, "default") == content(database_url, "fresh")
             assert await hits(ragstone) == await hits(fresh)

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.source import SourceContract, WatchedContract, all_of, content, listed, skipped, watching
+from contracts.source import SourceContract, WatchedContract, all_of, content, listed, skipped, told, watching
 from ragstone.errors import DocumentUnavailable, SourceError, UnreadableDocument
 from ragstone.models import Skip
 from ragstone.source_settings import FolderSource
 from ragstone.sources.folder import Folder
 from ragstone.sources.globs import Globs
+from ragstone.sources.notices import Notices
 
 
 @pytest.fixture
@@ -291,6 +292,20 @@ async def test_new_and_lost_folders_ask_for_a_listing_and_are_followed(root: Pat
         assert await anext(changes) == addresses(root, "moved/below/d.md")
         shutil.rmtree(root / "moved")
         assert await anext(changes) == frozenset()
+
+
+async def test_a_folder_that_is_made_while_watching_begins_is_followed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(folders: frozenset[Path]) -> Notices:
+        (root / "late").mkdir(exist_ok=True)  # after the folders were listed
+        return Notices(folders)
+
+    monkeypatch.setattr("ragstone.sources.folder.Notices", late)
+    async with watching(source := Folder("docs", FolderSource(path=root, debounce=0.05))) as changes:
+        assert await anext(changes) == frozenset()
+        (root / "late/new.md").write_text("New")
+        await told(changes, f"{source.prefix}late/new.md")
 
 
 async def test_a_burst_is_one_hint(root: Path) -> None:

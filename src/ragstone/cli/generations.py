@@ -197,7 +197,7 @@ async def _rollback(settings: Settings) -> Generation:
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
-        return await ragstone.upkeep.rollback()
+        return await ragstone.upkeep.generations.rollback()
 
 
 async def _generations(settings: Settings) -> list[dict[str, Any]]:
@@ -231,11 +231,11 @@ async def _drift(settings: Settings) -> list[tuple[Generation, str | None]]:
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
-        return await ragstone.upkeep.check_drift()
+        return await ragstone.upkeep.generations.check_drift()
 
 
 async def _gc(settings: Settings, everything: bool) -> Swept:
     from ragstone.app import open_ragstone
 
     async with open_ragstone(settings) as ragstone:
-        return await ragstone.upkeep.gc(everything=everything)
+        return await ragstone.upkeep.generations.gc(everything=everything)

@@ -11,6 +11,7 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Job, Lane
 from ragstone.errors import FingerprintMismatch, SourceError
 from ragstone.indexing.pipeline import is_folder
+from ragstone.indexing.push import Push
 from ragstone.indexing.report import Report
 from ragstone.indexing.retry import OF_THE_CONTENT
 from ragstone.models import Collection, DocumentState, Failure, Generation, Item, Skip
@@ -70,7 +71,8 @@ class Sync:
         found = [one async for one in source.items()]
         report.spent("list", time.perf_counter() - start)
         report.listed += len(found)
-        if not found and not allow_empty and (indexed := {uri for documents in known.values() for uri in documents}):
+        may_be_empty = allow_empty or isinstance(source, Push)  # what was sent here is known: it is no mistake
+        if not found and not may_be_empty and (indexed := {uri for documents in known.values() for uri in documents}):
             raise SourceError(
                 f"{source.name} lists nothing, but {len(indexed)} of its documents are indexed: nothing was changed",
                 hint="if they are really gone, run again with --allow-empty",

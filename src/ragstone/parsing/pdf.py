@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,18 @@ PASSWORD_NEEDED = {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}
 SAVE_ANEW = "open it in a viewer and save it anew"
 PLACEHOLDER_TITLES = ("microsoft ", "untitled", "powerpoint ")
 
+EMPTY = Page()
+
 MOST_UNREADABLE = 100
 """A file that has more unreadable pages than this, and more than readable ones, is given up: it may claim a million."""
 
+MOST_EMPTY = 10_000
+"""Pages at the beginning with nothing on them, after which nothing is expected: a few bytes may claim a million."""
+
 OBJECTS = 200
 """How many of a page's parts are looked at for a picture."""
+
+_FILE_NAME = re.compile(r"\S+\.[a-z]\w{1,7}", re.I)
 
 pdfium_lock = threading.Lock()  # PDFium is not thread-safe
 
@@ -43,7 +51,7 @@ def parse(data: bytes, name: str) -> Document:
     """Raises EncryptedDocument, BrokenDocument, or EmptyDocument when no page has text that can be read."""
     with pdfium_lock:
         file = _read(data, name)
-    pages = [page or Page() for page in file.pages]
+    pages = [page or EMPTY for page in file.pages]
     if not any(character.isalnum() for page in pages for part in page.all for character in part.text):
         raise _without_text(pages, name)
     written = layout(pages, file.bookmarks)
@@ -87,11 +95,12 @@ def _read(data: bytes, name: str) -> _File:
 def _pages(pdf: pdfium.PdfDocument, name: str) -> list[Page | None]:
     """Raises BrokenDocument when there are none, or too few."""
     pages: list[Page | None] = []
-    unreadable = 0
+    unreadable = empty = 0
     for number in range(len(pdf)):
         pages.append(_page(pdf, number))
         unreadable += pages[-1] is None
-        if unreadable > max(MOST_UNREADABLE, len(pages) / 2):
+        empty += pages[-1] == EMPTY
+        if unreadable > max(MOST_UNREADABLE, len(pages) / 2) or empty == len(pages) == MOST_EMPTY:
             break
     if unreadable == len(pages) or unreadable > max(MOST_UNREADABLE, len(pages) / 2):
         raise BrokenDocument(
@@ -110,7 +119,7 @@ def _typed(error: pdfium.PdfiumError, name: str) -> DocumentError:
 def _title(pdf: pdfium.PdfDocument) -> str:
     """The title in the metadata, unless a program made it up."""
     title = " ".join(clean(pdf.get_metadata_value("Title")).split())
-    return "" if title.lower().startswith(PLACEHOLDER_TITLES) else title
+    return "" if title.lower().startswith(PLACEHOLDER_TITLES) or _FILE_NAME.fullmatch(title) else title
 
 
 def _page(pdf: pdfium.PdfDocument, number: int) -> Page | None:
