@@ -166,3 +166,22 @@ def test_a_million_pages_that_are_not_there_are_not_tried(kids: bytes) -> None:
     data = written(b"<</Type/Catalog/Pages 2 0 R>>", page_tree, b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>")
     with pytest.raises(BrokenDocument, match="of its 1000000 pages cannot be read"):
         parse(data, "a.pdf")
+
+
+def test_a_million_times_the_same_empty_page_is_soon_given_up() -> None:
+    page_tree = b"<</Type/Pages/Count 1000000/Kids[%b]>>" % (b"3 0 R " * 1_000_000)
+    data = written(b"<</Type/Catalog/Pages 2 0 R>>", page_tree, b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>")
+    with pytest.raises(EmptyDocument, match="no text on its pages"):
+        parse(data, "a.pdf")
+
+
+@pytest.mark.parametrize(
+    ("stored", "title"), [("IBM-PDFs.graffle", "Large words"), ("Rust in Action", "Rust in Action")]
+)
+def test_a_file_name_is_no_title(stored: str, title: str) -> None:
+    def write(made: FPDF) -> None:
+        made.set_title(stored)
+        page("Large words", size=24)(made)
+        page("Small words of text that go on. " * 20)(made)
+
+    assert parse(pdf(write), "a.pdf").title == title
