@@ -111,6 +111,8 @@ class Folder:
             except FileNotFoundError:
                 continue
             with closing(notices):
+                if await asyncio.to_thread(self._tree.folders) != folders:
+                    continue  # one was made before the folder that it is in was watched
                 yield frozenset()
                 while 0 < len(paths := await notices.paths(self._settings.debounce)) < MANY:
                     if await asyncio.to_thread(self._concern_folders, paths, folders):

@@ -89,8 +89,11 @@ class Tree:
 
 
 def is_folder(found: os.DirEntry[str] | Path) -> bool:
-    """Links to folders are none."""
-    return not found.is_symlink() and found.is_dir()
+    """Links to folders are none, nor is what cannot be looked at."""
+    try:
+        return not found.is_symlink() and found.is_dir()
+    except OSError:
+        return False
 
 
 def words(path: str) -> str:
