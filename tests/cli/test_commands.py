@@ -206,6 +206,9 @@ FILLED = {
     "embedding.api_key": '"secret"',
     "embedding.dimensions": "384",
     "embedding.max_tokens": "256",
+    "embedding.query_prefix": '"query: "',
+    "embedding.document_prefix": '"passage: "',
+    "embedding.price": "0.02",
     "generation.base_url": '"http://localhost:8001/v1"',
     "generation.api_key": '"secret"',
 }
