@@ -106,6 +106,14 @@ class ObjectStoreSource(Section):
         default={}, description="more settings by obstore's names, such as azure_storage_account_key"
     )
 
+    @field_validator("url", "endpoint")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        """The address is part of every document's URI, and of messages."""
+        if url and not url.startswith("file:") and re.match(r"[\w+.-]+://([^/]*@|.*[?#])", url):
+            raise ValueError("no user name and no query may stand in it: keys have settings of their own")
+        return url
+
 
 class PushSource(Section):
     """Documents that are sent here. They are kept in the catalog, for there is nowhere to read them again."""

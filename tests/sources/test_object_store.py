@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from contracts.source import SourceContract, content, listed, skipped
-from ragstone.errors import DocumentUnavailable, SourceError, UnreadableDocument
+from ragstone.errors import DocumentUnavailable, SettingsError, SourceError, UnreadableDocument
 from ragstone.models import Item
 from ragstone.settings import load
 from ragstone.source_settings import ObjectStoreSource
@@ -212,6 +212,31 @@ async def test_secrets_are_in_no_message() -> None:
         url="s3://b", secret_access_key=SecretStr("hidden"), options={"x": SecretStr("hidden")}
     )
     assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "s3://key:hidden@bucket/docs"},
+        {"url": "az://container/docs?sig=hidden"},
+        {"url": "s3://bucket", "endpoint": "https://key:hidden@s3.example.com"},
+    ],
+)
+def test_addresses_hold_no_secrets(tmp_path: Path, given: dict[str, str]) -> None:
+    lines = [f'{name} = "{value}"' for name, value in given.items()]
+    (tmp_path / "ragstone.toml").write_text("\n".join(["[sources.x]", 'kind = "object-store"', *lines]))
+    with pytest.raises(SettingsError, match="keys have settings of their own") as caught:
+        load(tmp_path / "ragstone.toml")
+    assert "hidden" not in str(caught.value)
+
+
+async def test_a_listing_holds_a_page_at_a_time(server: str, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "1")
+    monkeypatch.setattr("ragstone.sources.object_store.PAGE", 1)
+    items = storage(server).items()
+    assert (await anext(items)).uri == "s3://bucket/docs/a.md"
+    s3.put_object(Bucket="bucket", Key="docs/late.md", Body=b"x")
+    assert [found.uri async for found in items][-1] == "s3://bucket/docs/late.md"
 
 
 def test_a_plain_path_is_meant_from_the_settings_file(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ HINTS = {
 
 
 class ObjectStorage:
-    """Lists the objects under a prefix, in the order of their keys.
+    """Lists the objects under a prefix, page by page, as the store has them: in the order of their keys, mostly.
 
     An item's URI is the source's URL followed by the rest of the key; its revision is the ETag, or else size and time
     of modification.
@@ -64,21 +65,29 @@ class ObjectStorage:
 
     async def items(self) -> AsyncIterator[Item | Skip]:
         """Raises SourceError when the settings are wrong, and when the store cannot be reached or refuses."""
-        found = await self._list()
-        folders = {folder for meta in found for folder in _folders(meta["path"])}
-        for meta in found:
-            if self._meant(meta["path"]) and (meta["size"] or meta["path"] not in folders):
+        empty: list[ObjectMeta] = []
+        folders: set[str] = set()
+        async with aclosing(self._list()) as listing:
+            async for meta in listing:
+                folders.update(_folders(meta["path"]))
+                if not self._meant(meta["path"]):
+                    continue
+                if meta["size"]:
+                    yield self._item(meta)
+                else:  # the rest has to tell whether it stands for a folder
+                    empty.append(meta)
+        for meta in empty:
+            if meta["path"] not in folders:
                 yield self._item(meta)
 
     async def look(self, uri: str) -> Item | Skip | None:
         path = self._path(uri)
         if not uri.startswith(self.prefix) or not self._meant(path):
             return None
-        store = self._open()
         try:
-            return self._item(await store.head_async(path))
+            return self._item(await self._store.head_async(path))
         except FileNotFoundError:
-            await self._check(store)
+            await self._check(self._open())
             return None
         except (BaseError, OSError, ValueError) as error:
             raise self._error(error) from error
@@ -96,12 +105,13 @@ class ObjectStorage:
         except (BaseError, OSError, SourceError) as error:
             raise DocumentUnavailable(f"{item.name}: {_reason(error)}", hint=_hint(error)) from error
 
-    async def _list(self) -> list[ObjectMeta]:
+    async def _list(self) -> AsyncGenerator[ObjectMeta, None]:
         try:
-            pages = [page async for page in self._open().list(chunk_size=PAGE)]
+            async for page in self._open().list(chunk_size=PAGE):
+                for meta in sorted(page, key=lambda meta: meta["path"]):
+                    yield meta
         except (BaseError, OSError, ValueError) as error:
             raise self._error(error) from error
-        return sorted((meta for page in pages for meta in page), key=lambda meta: meta["path"])
 
     async def _check(self, store: ObjectStore) -> None:
         """Raises SourceError when it is the bucket that is gone: stores say the same of an object in it."""
