@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from ragstone.errors import SettingsError
-from ragstone.openai_endpoint import OPENAI, OpenAIEndpoint, Table
+from ragstone.openai_endpoint import OPENAI, OpenAIEndpoint, Table, retry_after
 
 TABLES: list[Table] = ["embedding", "generation"]
 
@@ -61,3 +63,25 @@ def test_without_a_package_the_command_to_install_it_is_told(package: str) -> No
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "SettingsError | pip install 'ragstone[openai]'\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        ("9" * 400, 86_400, 86_400),
+        (format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True), 60, 120),
+        (format_datetime(datetime.now(UTC) - timedelta(minutes=2), usegmt=True), 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 86_400),
+    ],
+)
+def test_a_waiting_time_is_a_number_or_a_date_and_at_most_a_day(value: str, least: float, most: float) -> None:
+    wait = retry_after({"retry-after": value})
+    assert wait is not None
+    assert least <= wait <= most
+
+
+@pytest.mark.parametrize("value", ["", "soon", "nan", "inf", "-1", "1e9"])
+def test_what_is_no_waiting_time_is_passed_over(value: str) -> None:
+    assert retry_after({"retry-after": value}) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ Table: TypeAlias = Literal["embedding", "generation"]
 OPENAI = "https://api.openai.com/v1"
 
 _CONNECT_TIMEOUT = 5.0  # seconds
+_LONGEST_WAIT = 86_400.0  # seconds that an endpoint can ask for
 _TRANSIENT = frozenset({408, 409, 429})  # and from 500 on; the client tries again after the same ones
 _NOT_THE_CONTENT = frozenset({401, 402, 403, 404, 405})  # the key, the plan, the address or the model's name
 
@@ -111,13 +113,11 @@ class OpenAIEndpoint:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3: a number or a date); None without one."""
     value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return min(float(value), _LONGEST_WAIT)
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - time.time()), _LONGEST_WAIT)
+    except (ValueError, OverflowError):
         return None
 
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from contracts.embedder import EmbedderContract
 from embedding import tiny
 from embedding.reference import Bert
 from ragstone.embedding.encoder import load_tokenizer
 from ragstone.embedding.local import LocalEmbedder
-from ragstone.errors import ModelCorrupt, ModelError, ModelMissing, SettingsError
+from ragstone.errors import ModelCorrupt, ModelError, ModelMissing, SettingsError, TextsRefused
 
 TEXTS = ["river", "how deep is the river", "stone water stone", "unheard words", ""]
 
@@ -65,6 +67,62 @@ async def test_an_onnx_file_with_other_outputs_is_told(tmp_path: Path) -> None:
     embedder = opened(tiny.write_onnx(tmp_path / "model", output="logits"), tmp_path)
     with pytest.raises(ModelError, match="logits"):
         await embedder.embed(["river"], "live")
+    await embedder.aclose()
+
+
+async def test_an_onnx_file_may_take_smaller_integers(tmp_path: Path) -> None:
+    small = opened(tiny.write_onnx(tmp_path / "small", integers=TensorProto.INT32), tmp_path)
+    usual = opened(tiny.write_onnx(tmp_path / "usual"), tmp_path)
+    np.testing.assert_array_equal(await small.embed(TEXTS, "live"), await usual.embed(TEXTS, "live"))
+    await small.aclose()
+    await usual.aclose()
+
+
+@pytest.mark.parametrize("name", ["model.onnx_data", "model.onnx.data"])
+async def test_weights_beside_an_onnx_file_are_part_of_the_fingerprint(tmp_path: Path, name: str) -> None:
+    folder = tiny.write_onnx(tmp_path / "model", weights_in=name)
+    embedder = opened(folder, tmp_path)
+    assert f"onnx/{name}" in embedder.fingerprint.spec["files"]
+    await embedder.embed(["river"], "live")
+    await embedder.aclose()
+    content = bytearray((folder / "onnx" / name).read_bytes())
+    content[500] ^= 64
+    (folder / "onnx" / name).write_bytes(content)
+    assert opened(folder, tmp_path).fingerprint != embedder.fingerprint
+
+
+async def test_weights_that_no_hash_vouches_for_are_not_loaded(tmp_path: Path) -> None:
+    embedder = opened(tiny.write_onnx(tmp_path / "model", weights_in="elsewhere.bin"), tmp_path)
+    with pytest.raises(ModelError, match=r"weights in onnx/elsewhere\.bin"):
+        await embedder.embed(["river"], "live")
+    await embedder.aclose()
+
+
+@pytest.mark.parametrize("write", [tiny.write_bert, tiny.write_onnx])
+async def test_a_folder_that_lies_about_its_dimensions_is_told(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    folder = write(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2 * tiny.WIDTH}))
+    embedder = opened(folder, tmp_path)
+    with pytest.raises(ModelError) as caught:
+        await embedder.embed(["river"], "live")
+    assert "config.json" in caught.value.hint
+    await embedder.aclose()
+
+
+async def test_a_text_without_a_vector_is_refused_and_no_other(tmp_path: Path) -> None:
+    folder = tiny.write_onnx(tmp_path / "model")
+    model = onnx.load(folder / "onnx/model.onnx")
+    (table,) = [constant for constant in model.graph.initializer if constant.name == "table"]
+    rows = tiny.table()
+    rows[tiny.WORDS.index("stone")] = np.nan
+    table.CopyFrom(numpy_helper.from_array(rows, "table"))
+    onnx.save(model, folder / "onnx/model.onnx")
+    embedder = opened(folder, tmp_path)
+    with pytest.raises(TextsRefused, match="has no vector") as caught:
+        await embedder.embed(["river", "deep stone", "water"], "live")
+    assert list(caught.value.refused) == [1]
+    assert np.isfinite(caught.value.vectors).all(axis=1).tolist() == [True, False, True]
     await embedder.aclose()
 
 

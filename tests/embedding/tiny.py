@@ -37,12 +37,18 @@ def write_bert(folder: Path, pooling: str | None = "cls", seed: int = 1) -> Path
     return folder
 
 
-def write_onnx(folder: Path, pooling: str = "mean", output: str = "last_hidden_state") -> Path:
+def write_onnx(
+    folder: Path,
+    pooling: str = "mean",
+    output: str = "last_hidden_state",
+    integers: int = TensorProto.INT64,
+    weights_in: str = "",
+) -> Path:
     """An encoder that another tool exported: a table of vectors, one a token, plus that of token type 0."""
     _describe(folder, {"model_type": "other", "hidden_size": WIDTH, "max_position_embeddings": POSITIONS}, pooling)
     (folder / "onnx").mkdir(exist_ok=True)
     names = ["input_ids", "attention_mask", "token_type_ids"]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in names]
+    inputs = [helper.make_tensor_value_info(name, integers, ["batch", "tokens"]) for name in names]
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["words"]),
         helper.make_node("Gather", ["types", "token_type_ids"], ["kinds"]),
@@ -60,7 +66,13 @@ def write_onnx(folder: Path, pooling: str = "mean", output: str = "last_hidden_s
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
-    onnx.save(model, folder / "onnx/model.onnx")
+    onnx.save_model(
+        model,
+        folder / "onnx/model.onnx",
+        save_as_external_data=bool(weights_in),
+        location=weights_in or None,
+        size_threshold=100,
+    )
     return folder
 
 

@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[Phase], None]
 """Told when a phase of a pull begins; not called at all when there is nothing to do."""
 
 _Stamp: TypeAlias = dict[str, list[int | str]]
-"""For each file: size, modification time in nanoseconds, SHA-256."""
+"""For each file: size, times of modification and of any change (which nobody can set) in nanoseconds, SHA-256."""
 
 _STAMP = "verified.json"
 _PINS = "pinned.json"
@@ -161,7 +161,7 @@ def _hashes_of(origin: Folder, scratch: Path) -> Mapping[str, str]:
     wanted = needed(paths, config, str(origin.path))
     with suppress(OSError, ValueError):
         recorded: _Stamp = json.loads((scratch / _STAMP).read_bytes())
-        hashes = {path: str(entry[2]) for path, entry in recorded.items()}
+        hashes = {path: str(entry[-1]) for path, entry in recorded.items()}
         if list(hashes) == wanted and recorded == _stamp(hashes, origin.path):
             return hashes
     hashes = _hashed(wanted, origin.path)
@@ -183,7 +183,7 @@ def _check(model: str, pins: Mapping[str, str], folder: Path, hint: str) -> None
 
 def _stamp(pins: Mapping[str, str], folder: Path) -> _Stamp:
     stats = {path: (folder / path).stat() for path in pins}
-    return {path: [stats[path].st_size, stats[path].st_mtime_ns, pin] for path, pin in pins.items()}
+    return {path: [stats[path].st_size, stats[path].st_mtime_ns, stats[path].st_ctime_ns, pins[path]] for path in pins}
 
 
 def _keep_stamp(stamp: _Stamp, folder: Path) -> None:

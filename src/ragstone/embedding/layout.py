@@ -68,7 +68,7 @@ def _weights(paths: Collection[str], config: Mapping[str, Any], place: str) -> l
         return [SAFETENSORS]
     for path in ONNX:
         if path in paths:
-            return [path, *([f"{path}_data"] if f"{path}_data" in paths else [])]
+            return [path, *(part for part in (f"{path}_data", f"{path}.data") if part in paths)]
     raise ModelError(
         f"there are no weights that can be run in {place}",
         hint=f"a BERT as {SAFETENSORS}, or any encoder as onnx/model.onnx (`optimum-cli export onnx` makes one)",

@@ -14,15 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+
 from ragstone.embedding import fingerprint
 from ragstone.embedding.base import Lane, Usage
 from ragstone.embedding.choosing import choose
-from ragstone.embedding.encoder import GRAPH_VERSION, Encoder, load_encoder, load_tokenizer
+from ragstone.embedding.encoder import DESCRIPTION, GRAPH_VERSION, Encoder, load_encoder, load_tokenizer
 from ragstone.embedding.files import cache_folder, locate, pins_of, scratch_of
 from ragstone.embedding.limit import Outcome, fit, gathered, well_formed
 from ragstone.embedding.model_list import Hub, LocalModel, Origin, Package, ranges_of
 from ragstone.embedding.precision import Precision, best_precision
-from ragstone.errors import ModelCorrupt, ProviderError
+from ragstone.errors import ModelCorrupt, ModelError, ProviderError
 from ragstone.models import Fingerprint, Vectors
 
 T = TypeVar("T")
@@ -146,7 +148,23 @@ class LocalEmbedder:
                 ids = tokenizer.encode(prefix + fit(text, lane, self.max_tokens, self.count)).ids
         except ProviderError as error:
             return error
-        return self._encoder.get()(ids)
+        return self._vector(ids, text)
+
+    def _vector(self, ids: Sequence[int], text: str) -> Outcome:
+        """Raises ModelError when the model cannot be run, or its vectors are of another size than it says."""
+        encoder, name = self._encoder.get(), self._model.name
+        try:
+            vector = encoder(ids)
+        except Exception as error:  # ONNX Runtime raises a class for each of its status codes
+            raise ModelError(f"the model {name} cannot be run: {error}", hint=DESCRIPTION) from error
+        if vector.shape != (self._model.dimensions,):
+            given = "×".join(map(str, vector.shape))
+            raise ModelError(
+                f"the model {name} gives vectors of {given} numbers, not of {self._model.dimensions}", hint=DESCRIPTION
+            )
+        if not np.all(np.isfinite(vector)):
+            return ProviderError(f"the model {name} has no vector for a text that starts with {text[:60]!r}")
+        return vector
 
     def _load(self) -> Encoder:
         current, scratch = self.fingerprint, scratch_of(self._model.files_from, self._cache_dir)
