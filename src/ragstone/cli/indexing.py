@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -89,21 +90,22 @@ def bar(title: str, quiet: bool) -> Iterator[Progress]:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[chunks]} chunks, {task.fields[embedded]} embedded, {task.fields[skipped]} skipped"),
+        TextColumn("{task.fields[account]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None, chunks=0, embedded=0, skipped=0)
-        yield lambda report: bar.update(
-            task,
-            total=report.listed,
-            completed=report.done,
-            chunks=report.chunks,
-            embedded=report.embedded,
-            skipped=len(report.skipped),
-        )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=None, account="")
+        start = time.monotonic()
+
+        def show(report: Report) -> None:
+            speed = report.chunks / max(time.monotonic() - start, 0.001)
+            account = f"{speed:.0f} chunks/s, {report.embedded} embedded, {report.reused} reused"
+            failed = f", {len(report.skipped)} failed" if report.skipped else ""
+            bars.update(task, total=report.listed, completed=report.done, account=account + failed)
+
+        yield show
 
 
 def finish(reports: dict[str, Report], json: bool, strict: bool) -> None:
