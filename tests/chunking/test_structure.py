@@ -117,6 +117,13 @@ def test_a_bare_heading_goes_with_what_follows() -> None:
     assert [c.text.split("\n")[0] for c in chunk(text)] == ["# Guide"]
 
 
+def test_headings_alone_share_chunks_and_the_last_goes_with_its_text() -> None:
+    made = chunk("\n\n".join(f"## Part {number}" for number in range(60)) + "\n\n" + sentence("text", 20))
+    assert len(made) < 12
+    assert made[-1].text.startswith("## Part")
+    assert made[-1].text.endswith("text.")
+
+
 def test_a_heading_does_not_end_a_chunk_that_has_room_for_nothing_more() -> None:
     text = f"# Guide\n\n{sentence('intro', 7)}\n\n## Leave\n\n{sentence('leave', 50)}"
     assert [c.text.split("\n")[-1][:5] for c in chunk(text)] == ["Intro", "Leave"]

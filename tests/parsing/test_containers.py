@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from contextlib import suppress
@@ -89,10 +90,16 @@ def test_a_container_that_declares_too_much_is_not_unpacked(monkeypatch: pytest.
         parse(data, "a.docx")
 
 
-def test_a_container_that_lies_about_its_size_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that says 10 bytes, with the checksum of its first 10, and holds gigabytes."""
-    monkeypatch.setattr(archive, "PIECE", 2**10)
-    whole = b" " * 2**24
+def test_the_members_of_a_container_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "UNPACKED_LIMIT", 2**20)
+    data = changed(FILES["a.docx"], {f"word/more{number}.xml": b" " * 2**18 for number in range(4)})
+    with pytest.raises(DocumentTooCostly, match="more than 1 MiB"):
+        parse(data, "a.docx")
+
+
+def test_a_container_that_lies_about_its_size_is_not_believed() -> None:
+    """A member that says 10 bytes, with the checksum of its first 10, and holds much more."""
+    whole = b" " * 2**27
     data = changed(FILES["a.docx"], {"word/more.xml": whole})
     for signature, place in ((b"PK\x01\x02", 16), (b"PK\x03\x04", 14)):
         at = _header(data, signature, b"word/more.xml")
@@ -100,7 +107,11 @@ def test_a_container_that_lies_about_its_size_is_not_believed(monkeypatch: pytes
         lie = struct.pack("<III", zlib.crc32(whole[:10]), size, 10)
         data = data[: at + place] + lie + data[at + place + 12 :]
     assert zipfile.ZipFile(BytesIO(data)).getinfo("word/more.xml").file_size == 10
+    tracemalloc.start()
     assert parse(data, "a.docx").text == "Text"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**26
 
 
 def _header(data: bytes, signature: bytes, name: bytes) -> int:
