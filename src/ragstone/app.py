@@ -219,6 +219,13 @@ class Ragstone:
         """Change-log entries that the index has not applied yet. Raises when catalog or index cannot be reached."""
         return max(0, await self.catalog.head() - await self.index.position())
 
+    async def documents(self) -> int:
+        """How many documents answers may come from; 0 before the first is indexed."""
+        collection = await self.catalog.collection(self.settings.tenant, self.settings.collection)
+        if collection is None or collection.serving is None:
+            return 0
+        return await self.catalog.count_documents(await self._generation(collection))
+
     async def status(self) -> Status:
         """How the collection and its index stand; needs no model and changes nothing."""
         collection = await self.catalog.collection(self.settings.tenant, self.settings.collection)

@@ -20,6 +20,9 @@ from ragstone.parts import Embedders
 from ragstone.retrieval.pipeline import Retriever
 from ragstone.settings import ChunkingSettings, Settings
 
+BUILDING = "reindex"
+"""What a process does alone that builds a generation."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -146,7 +149,12 @@ class Generations:
     async def _expired(self, collection: Collection, *, everything: bool) -> list[Generation]:
         """Generations that do not serve, and that nobody will go back to."""
         serving = await self.serving(collection)
-        others = [g for g in await self._catalog.generations(collection) if g.id != collection.serving]
+        building = await self._catalog.at_work(collection, BUILDING)  # it may take longer than `standby_hours`
+        others = [
+            g
+            for g in await self._catalog.generations(collection)
+            if g.id != collection.serving and not (building and g.served_at is None)
+        ]
         if everything or serving is None or serving.served_at is None:
             return others if everything else []
         standby = timedelta(hours=self._settings.indexing.standby_hours)

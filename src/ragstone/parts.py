@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from ragstone.catalog.catalog import Catalog
 from ragstone.embedding import fingerprint
-from ragstone.embedding.base import Embedder
-from ragstone.errors import FingerprintMismatch, SourceError
+from ragstone.embedding.base import Embedder, Usage
+from ragstone.errors import FingerprintMismatch, SettingsError, SourceError
 from ragstone.generation.base import Generator
 from ragstone.index.base import Index
 from ragstone.indexing.pipeline import Recipe
@@ -133,6 +133,16 @@ class Embedders:
                 fingerprint.compare(generation.fingerprint, self.present.fingerprint)
         return made
 
+    def usage(self) -> Usage:
+        """Of all of them together."""
+        each = [embedder.usage for embedder in self._made.values()]
+        return Usage(
+            texts=sum(one.texts for one in each),
+            tokens=sum(one.tokens for one in each),
+            requests=sum(one.requests for one in each),
+            money=sum(one.money for one in each),
+        )
+
     async def aclose(self) -> None:
         for embedder in self._made.values():
             await embedder.aclose()
@@ -172,8 +182,19 @@ class Recipes:
         if id not in self._made:
             generation = await self._catalog.generation(self._collection.tenant, id)
             assert generation is not None  # a generation's row stays for ever
+            _refuse_newer(generation)
             self._made[id] = make_recipe(generation, self._embedders.of(generation))
         return self._made[id]
+
+
+def _refuse_newer(generation: Generation) -> None:
+    """Workers of two releases may share a queue: what the older reads must not pass for what the newer would."""
+    from ragstone.parsing.parse import PARSER_VERSION
+
+    if int(generation.settings["parser"]) > int(PARSER_VERSION):
+        raise SettingsError(
+            f"generation {generation.id} is read with a newer parser than this Ragstone has", hint="upgrade this worker"
+        )
 
 
 def make_recipe(generation: Generation, embedder: Embedder) -> Recipe:

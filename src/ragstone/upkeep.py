@@ -14,15 +14,15 @@ from pathlib import Path
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import IndexUnavailable, NothingIndexed, RagstoneError, SettingsError, SourceError
 from ragstone.evaluation.comparison import Comparison, Question
-from ragstone.generations import Generations
+from ragstone.generations import BUILDING, Generations
 from ragstone.index.base import Index
-from ragstone.indexing.follow import Follower
+from ragstone.indexing.follow import AGAIN, Follower
 from ragstone.indexing.pipeline import Pipeline
 from ragstone.indexing.plan import Plan, Planner
 from ragstone.indexing.push import Push
 from ragstone.indexing.report import Progress, Report, Tally
 from ragstone.indexing.sync import Sync
-from ragstone.indexing.worker import Notice, Worker
+from ragstone.indexing.worker import LOOK, Notice, Worker
 from ragstone.models import Collection, Generation, Skip, collection_id
 from ragstone.parsing.isolated import ParserPool
 from ragstone.parsing.parse import PARSER_VERSION
@@ -87,17 +87,26 @@ class Upkeep:
         return source
 
     async def forget(self, name: str) -> int:
-        """Remove a source and its documents, which are in no answer from then on. Returns how many there were."""
+        """Remove a source and its documents, which are in no answer from then on. Returns how many there were.
+
+        A pass over it and documents of it that are worked on are waited for.
+        """
         collection = await self.generations.collection()
         known = {record.name for record in await self._catalog.sources(collection)}
         source = name if name in known else path_name(name)
         if source not in known:
             raise SourceError(f"no source is called {name}", hint=f"known: {', '.join(sorted(known)) or 'none'}")
+        async with self._catalog.alone(collection, source):
+            while await self._catalog.queue.withdraw(collection, source):  # what runs would bring a document back
+                await self._catalog.queue.take_back(collection)
+                await asyncio.sleep(LOOK)
+            return await self._forget(collection, source)
+
+    async def _forget(self, collection: Collection, source: str) -> int:
         states = [await self._catalog.states(g) for g in await self._catalog.generations(collection)]
         own = {uri for documents in states for uri, state in documents.items() if state.source == source}
         failed = [failure.uri for failure in await self._catalog.failures(collection, source)]
         await self._catalog.pushed.forget(collection, source)
-        await self._catalog.queue.drop(collection, [*own, *failed])
         await self._catalog.delete(collection, sorted(own))
         await self._catalog.clear_failures(collection, failed)
         await self._catalog.forget_source(collection, source)
@@ -120,10 +129,13 @@ class Upkeep:
         self, collection: Collection, source: Source, progress: Progress, *, allow_empty: bool = False
     ) -> Report:
         report = Report()
+        before = self._embedders.usage()
         enqueued = await self._sync(collection).scan(source, report, allow_empty=allow_empty)
         progress(report)
         tally = Tally(report, progress, enqueued)
         await self._worker(collection, [source], tally).drain()
+        used = self._embedders.usage()
+        report.tokens, report.money = used.tokens - before.tokens, used.money - before.money
         report.skipped = await self._skipped(collection, source)
         tally.close(await self._catalog.head())
         return report
@@ -137,7 +149,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._worker(collection, sources, notice).run())
             tasks.create_task(self._keep_checking(collection))
-            tasks.create_task(self._keep_sweeping())
+            tasks.create_task(self._keep_sweeping(collection))
             for source in sources:
                 tasks.create_task(Follower(sync, source, self._settings.indexing.every).run())
 
@@ -181,8 +193,15 @@ class Upkeep:
         Questions are answered from the old one meanwhile, and changes of documents go to both. What an earlier,
         interrupted run has built is kept. `questions` are asked of both generations; without any, those of the record,
         or headings. `force` switches whatever the comparison says, `accept_loss` although a document that is served
-        now cannot be read any more.
+        now cannot be read any more. Another reindex of the collection is waited for.
         """
+        collection = await self.generations.collection()
+        async with self._catalog.alone(collection, BUILDING):
+            return await self._reindex(progress, questions, accept_loss=accept_loss, force=force)
+
+    async def _reindex(
+        self, progress: Progress, questions: Sequence[Question], *, accept_loss: bool, force: bool
+    ) -> Reindexed:
         collection = await self.generations.collection()
         records = await self._catalog.sources(collection)
         if not records:
@@ -262,13 +281,18 @@ class Upkeep:
                 logger.warning("the models cannot be checked: %s", error)
             await asyncio.sleep(self._settings.drift.every)
 
-    async def _keep_sweeping(self) -> None:
+    async def _keep_sweeping(self, collection: Collection) -> None:
+        """One process does it for all."""
         while True:
-            await asyncio.sleep(SWEEP)
             try:
-                await self.generations.gc()
+                async with self._catalog.alone(collection, "keep sweeping") as still_alone:
+                    while True:
+                        await asyncio.sleep(SWEEP)
+                        await still_alone()
+                        await self.generations.gc()
             except RagstoneError as error:
                 logger.warning("nothing was swept: %s", error)
+            await asyncio.sleep(AGAIN)
 
 
 def path_name(path: str) -> str:

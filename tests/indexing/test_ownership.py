@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ragstone.app import Ragstone, open_ragstone
+from ragstone.catalog.queue import Job
 from ragstone.errors import SettingsError, SourceError
 from ragstone.indexing.report import Report
+from ragstone.indexing.sync import Sync
+from ragstone.indexing.taking import taking
 from ragstone.settings import ChunkingSettings, IndexSettings, Settings
 from ragstone.source_settings import FolderSource
+from ragstone.sources.base import Source
 
 
 @pytest.fixture
@@ -74,6 +80,31 @@ async def test_a_folder_notices_that_a_file_indexed_alone_is_gone(
     (folder / "tea.md").unlink()
     await sync(ragstone, str(folder))
     assert "tea.md" not in await served(ragstone)
+
+
+async def test_what_waits_and_what_runs_cannot_bring_a_forgotten_source_back(ragstone: Ragstone, folder: Path) -> None:
+    await sync(ragstone, "pages", "texts")
+    collection = await ragstone.upkeep.generations.collection()
+    queue = ragstone.catalog.queue
+    (folder / "new.md").write_text("# New\n\nNever indexed before.\n")
+    source = ragstone.upkeep.source("pages")
+    scan = Sync(catalog=ragstone.catalog, collection=collection, digest="")
+    assert len(await scan.scan(source, Report())) == 1
+    async with taking(ragstone.catalog, collection, partial(_slowly, ragstone, scan, source), 1, 10.0) as taker:
+        running = asyncio.create_task(taker.run())  # type: ignore[no-untyped-call]
+        while not (await queue.state(collection)).running:
+            await asyncio.sleep(0.01)
+        assert await ragstone.upkeep.forget("pages") == 1
+        assert not await queue.busy(collection)
+        taker.stop()
+        await running
+    assert await served(ragstone) == {"train.txt"}
+
+
+async def _slowly(ragstone: Ragstone, scan: Sync, source: Source, uri: str, **rest: object) -> None:
+    """A job that comes to nothing, and is to be tried again."""
+    await asyncio.sleep(0.5)
+    await ragstone.catalog.queue.add(scan.collection, [Job(source=source.name, uri=uri, attempt=2, error="odd")])
 
 
 async def test_a_forgotten_source_is_in_no_answer(ragstone: Ragstone, folder: Path) -> None:

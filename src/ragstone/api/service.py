@@ -112,8 +112,8 @@ NO_BUFFERING = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 async def health(ragstone: Service) -> Health:
     """Fails with 503 when the catalog or the index cannot be reached."""
-    status = await ragstone.status()
-    return Health(status="ok", version=__version__, documents=status.documents, index_lag=status.lag)
+    documents, lag = await ragstone.documents(), await ragstone.lag()
+    return Health(status="ok", version=__version__, documents=documents, index_lag=lag)
 
 
 def _retrieval(body: SearchRequest, ragstone: Ragstone) -> RetrievalSettings:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain, repeat
 from uuid import UUID, uuid5
 
@@ -83,16 +84,24 @@ class Catalog:
         return reading.collection(rows[0]) if rows else None
 
     @asynccontextmanager
-    async def alone(self, collection: Collection, source: str) -> AsyncIterator[None]:
-        """Nobody else reads this source meanwhile: whoever comes later waits. A process that dies frees it."""
+    async def alone(self, collection: Collection, work: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Nobody else does this work meanwhile: whoever comes later waits. A process that dies frees it.
+
+        A connection that is lost frees it too, which what it gives tells by CatalogUnavailable.
+        """
         with catalog_errors():
             connection = await AsyncConnection.connect(self.url, autocommit=True)
         try:
             with catalog_errors():
-                await _lock(connection, f"{collection.id} {source}")
-            yield
+                await _lock(connection, f"{collection.id} {work}")
+            yield partial(_still_there, connection)
         finally:
             await connection.close()
+
+    async def at_work(self, collection: Collection, work: str) -> bool:
+        """Whether somebody does this work alone right now."""
+        ((free,),) = await self._connections.run_as_owner("is_free", {"work": f"{collection.id} {work}"})
+        return not free
 
     async def record_source(self, collection: Collection, name: str, prefix: str) -> None:
         """Remember a source that was just read completely. `prefix` starts the URI of all that comes from it."""
@@ -253,6 +262,11 @@ class Catalog:
         rows = await self._connections.run(tenant, ("chunks",), parameters)
         return {chunk.id: chunk for chunk in map(reading.chunk, rows)}
 
+    async def count_documents(self, generation: Generation) -> int:
+        """How many documents a generation holds: quick, where `stats` reads through all chunks."""
+        rows = await self._connections.run(generation.tenant, ("count_documents",), {"generation": generation.id})
+        return int(rows[0][0])
+
     async def stats(self, collection: Collection) -> reading.CollectionStats:
         parameters = {"collection": collection.id}
         (totals,) = await self._connections.run(collection.tenant, ("collection_stats",), parameters)
@@ -284,6 +298,11 @@ class Catalog:
         """Documents that could not be indexed, of one source or of all."""
         parameters = {"collection": collection.id, "source": source}
         return [reading.failure(r) for r in await self._connections.run(collection.tenant, ("failures",), parameters)]
+
+    async def count_failures(self, collection: Collection) -> int:
+        """How many documents could not be indexed; accepted failures do not count."""
+        rows = await self._connections.run(collection.tenant, ("count_failures",), {"collection": collection.id})
+        return int(rows[0][0])
 
     async def clear_failures(self, collection: Collection, uris: Sequence[str]) -> None:
         """Forget what went wrong with documents: the next pass over their source tries them again."""
@@ -337,10 +356,15 @@ class Catalog:
         return await changelog.changed(self._connections, self._signal, after, timeout)
 
 
-async def _lock(connection: Connection, source: str) -> None:
+async def _still_there(connection: Connection) -> None:
+    with catalog_errors():
+        await connection.execute("SELECT")
+
+
+async def _lock(connection: Connection, work: str) -> None:
     """Ask again and again: a statement that waits for hours would keep dead rows of the whole database alive."""
     for pause in chain((0.05, 0.1, 0.2, 0.5), repeat(1.0)):
-        cursor = await connection.execute(statement("lock_source"), {"source": source})
+        cursor = await connection.execute(statement("lock_work"), {"work": work})
         row = await cursor.fetchone()
         if row is not None and row[0]:
             return

@@ -102,6 +102,12 @@ class Queue:
         locks = None if uris is None else [f"{collection.id} {uri}" for uri in uris]
         return len(await self._connections.run_as_owner("drop_jobs", {"queue": str(collection.id), "locks": locks}))
 
+    async def withdraw(self, collection: Collection, source: str) -> bool:
+        """Remove the waiting jobs of a source. False when it had none at all: nothing runs that could bring one."""
+        parameters = {"queue": str(collection.id), "source": source}
+        ((found,),) = await self._connections.run_as_owner("withdraw_jobs", parameters)
+        return bool(found)
+
     async def finish(self, id: int) -> None:  # noqa: A002
         """Remove a running job; nothing happens when it was taken back meanwhile."""
         await self._connections.run_as_owner("finish_job", {"id": id})

@@ -32,7 +32,6 @@ class GenerationStats:
     generation: UUID
     documents: int
     chunks: int
-    vectors: int  # distinct texts among the chunks
     last_indexed_at: datetime | None
 
 
@@ -139,8 +138,8 @@ def vector(stored: bytes) -> npt.NDArray[np.float32]:
 
 def collection_stats(totals: Row, rows: Sequence[Row]) -> CollectionStats:
     generations = tuple(
-        GenerationStats(generation=key, documents=documents, chunks=chunks, vectors=vectors, last_indexed_at=at)
-        for key, documents, chunks, vectors, at in rows
+        GenerationStats(generation=key, documents=documents, chunks=chunks, last_indexed_at=at)
+        for key, documents, chunks, at in rows
     )
     documents, vectors, head = totals
     return CollectionStats(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from ragstone.catalog import publishing
+from ragstone.catalog import changelog, publishing
 from ragstone.catalog.connections import Connections
 from ragstone.catalog.statements import statement
 from ragstone.models import Collection, Generation
 
 _DOCUMENTS = 500  # whose chunks are deleted in one transaction
-_VECTORS = 50_000
+_FOUND = 200_000  # unused vectors that one look finds
+_VECTORS = 10_000  # that are deleted while publishing waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,16 @@ async def _delete(connections: Connections, collection: Collection, name: str, h
 
 
 async def _sweep_vectors(connections: Connections, collection: Collection) -> int:
-    """Publishing waits meanwhile, a batch at a time: a version must not count on a vector that is about to go."""
-    swept = 0
-    while rows := await connections.run(collection.tenant, ("lock_vectors", "sweep_vectors"), {"limit": _VECTORS}):
-        swept += len(rows)
+    """Looking takes long and holds nobody up. Publishing waits while some are deleted: a version must not count on a
+    vector that is about to go.
+    """
+    swept, found = 0, _FOUND
+    while found == _FOUND:
+        after = await changelog.head(connections)
+        unused = await connections.run(collection.tenant, ("unused_vectors",), {"limit": _FOUND})
+        found = len(unused)
+        for start in range(0, found, _VECTORS):
+            hashes, fingerprints = zip(*unused[start : start + _VECTORS], strict=True)
+            parameters = {"hashes": list(hashes), "fingerprints": list(fingerprints), "after": after}
+            swept += len(await connections.run(collection.tenant, ("lock_vectors", "sweep_vectors"), parameters))
     return swept

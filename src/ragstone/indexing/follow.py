@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from ragstone.catalog.queue import Job
 from ragstone.errors import CatalogUnavailable, RagstoneError, SourceError
@@ -32,22 +33,27 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. What goes wrong is logged and tried again."""
+        work = f"follow {self._source.name}"
         while True:
             try:
-                async with self._sync.catalog.alone(self._sync.collection, f"follow {self._source.name}"):
-                    await self._follow()
+                async with self._sync.catalog.alone(self._sync.collection, work) as still_alone:
+                    await self._follow(still_alone)
             except RagstoneError as error:
                 logger.warning("source %s: %s", self._source.name, error)
             await asyncio.sleep(AGAIN)
 
-    async def _follow(self) -> None:
-        """Begins to watch before the first pass, so that nothing happens unseen between the two."""
+    async def _follow(self, still_alone: Callable[[], Awaitable[None]]) -> None:
+        """Begins to watch before the first pass, so that nothing happens unseen between the two.
+
+        Raises CatalogUnavailable when another process may follow by now.
+        """
         hints: asyncio.Queue[frozenset[str]] = asyncio.Queue()
         watching = asyncio.create_task(self._watch(hints))
         await asyncio.sleep(0)
         try:
             pause = AGAIN
             while True:
+                await still_alone()
                 if await self._pass():
                     pause = AGAIN
                     await self._until_next(hints, self._every)

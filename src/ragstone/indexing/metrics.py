@@ -61,6 +61,6 @@ class Metrics:
         for name, count in (("waiting", state.waiting), ("running", state.running), ("later", state.later)):
             self._jobs.labels(name).set(count)
         self._workers.set(state.workers)
-        self._dead_letters.set(sum(not failure.dropped for failure in await catalog.failures(collection)))
+        self._dead_letters.set(await catalog.count_failures(collection))
         generations = await catalog.generations(collection)
         self._quarantined.set(sum(generation.quarantine is not None for generation in generations))

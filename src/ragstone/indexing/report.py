@@ -25,6 +25,8 @@ class Report:
     skipped: list[Skip] = field(default_factory=list)
     chunks: int = 0
     embedded: int = 0  # chunks whose text had no vector yet
+    tokens: int = 0  # that an endpoint was sent by this process, as it bills them
+    money: float = 0.0  # for them, by the model's price
     position: int = 0  # in the change log: an index that has reached it holds all of this run
     seconds: dict[str, float] = field(default_factory=dict)
 

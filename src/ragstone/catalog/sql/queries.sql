@@ -33,8 +33,11 @@ INSERT INTO ragstone.collections (tenant, id, name) VALUES (%(tenant)s, %(id)s, 
 -- name: collection
 SELECT id, tenant, name, serving, previous FROM ragstone.collections WHERE name = %(name)s
 
--- name: lock_source
-SELECT pg_try_advisory_lock(hashtextextended(%(source)s, 0))
+-- name: lock_work
+SELECT pg_try_advisory_lock(hashtextextended(%(work)s, 0))
+
+-- name: is_free
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(work)s, 0))
 
 -- name: record_source
 INSERT INTO ragstone.sources (tenant, collection, name, prefix, last_synced_at)
@@ -177,18 +180,17 @@ SELECT text_hash, vector FROM ragstone.vectors
 WHERE fingerprint = %(fingerprint)s AND text_hash = ANY(%(hashes)b::bytea[])
 
 -- name: generation_stats
-SELECT
-    g.id,
-    count(DISTINCT v.document),
-    count(c.id),
-    count(DISTINCT c.text_hash),
-    max(v.last_indexed_at)
+WITH held AS (SELECT version, count(*) AS chunks FROM ragstone.chunks GROUP BY version)
+SELECT g.id, count(v.id), coalesce(sum(h.chunks), 0)::bigint, max(v.last_indexed_at)
 FROM ragstone.generations g
 LEFT JOIN ragstone.versions v ON v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
-LEFT JOIN ragstone.chunks c ON c.tenant = v.tenant AND c.version = v.id
+LEFT JOIN held h ON h.version = v.id
 WHERE g.collection = %(collection)s
 GROUP BY g.id, g.created_at
 ORDER BY g.created_at, g.id
+
+-- name: count_documents
+SELECT count(*) FROM ragstone.versions WHERE generation = %(generation)s AND ended_at IS NULL
 
 -- name: collection_stats
 SELECT
@@ -398,6 +400,9 @@ FROM ragstone.failures
 WHERE collection = %(collection)s AND (%(source)s::text IS NULL OR source = %(source)s)
 ORDER BY uri
 
+-- name: count_failures
+SELECT count(*) FROM ragstone.failures WHERE collection = %(collection)s AND NOT dropped
+
 -- name: clear_failures
 DELETE FROM ragstone.failures WHERE collection = %(collection)s AND uri = ANY(%(uris)s)
 
@@ -454,18 +459,25 @@ ORDER BY md5(s.version::text || s.ordinal) LIMIT %(limit)s
 
 -- Sweeping -----------------------------------------------------------------------------------------------------------
 
--- name: sweep_vectors
-WITH unused AS (
-    SELECT x.text_hash, x.fingerprint FROM ragstone.vectors x
-    WHERE NOT EXISTS (
-        SELECT FROM ragstone.chunks c
-        JOIN ragstone.versions v ON v.tenant = c.tenant AND v.id = c.version
-        JOIN ragstone.generations g ON g.tenant = v.tenant AND g.id = v.generation
-        WHERE c.text_hash = x.text_hash AND g.fingerprint = x.fingerprint
-    )
-    LIMIT %(limit)s
+-- name: unused_vectors
+SELECT x.text_hash, x.fingerprint FROM ragstone.vectors x
+WHERE NOT EXISTS (
+    SELECT FROM ragstone.chunks c
+    JOIN ragstone.versions v ON v.tenant = c.tenant AND v.id = c.version
+    JOIN ragstone.generations g ON g.tenant = v.tenant AND g.id = v.generation
+    WHERE c.text_hash = x.text_hash AND g.fingerprint = x.fingerprint
 )
-DELETE FROM ragstone.vectors x USING unused u WHERE x.text_hash = u.text_hash AND x.fingerprint = u.fingerprint
+LIMIT %(limit)s
+
+-- Those that were found unused, but for what was published since a position before that.
+-- name: sweep_vectors
+DELETE FROM ragstone.vectors x
+USING unnest(%(hashes)s::bytea[], %(fingerprints)s::text[]) AS u (text_hash, fingerprint)
+WHERE x.text_hash = u.text_hash AND x.fingerprint = u.fingerprint AND x.text_hash NOT IN (
+    SELECT c.text_hash FROM ragstone.change_log l
+    JOIN ragstone.chunks c ON c.tenant = l.tenant AND c.version = l.version
+    WHERE l.position > %(after)s
+)
 RETURNING x.text_hash
 
 -- name: sweep_versions
@@ -554,6 +566,15 @@ SELECT EXISTS (
 DELETE FROM ragstone_queue.procrastinate_jobs
 WHERE queue_name = %(queue)s AND status = 'todo' AND (%(locks)s::text[] IS NULL OR lock = ANY(%(locks)s))
 RETURNING id
+
+-- Gives how many jobs of the source there were, running ones included: at 0 none of them is left.
+-- name: withdraw_jobs
+WITH waiting AS (
+    DELETE FROM ragstone_queue.procrastinate_jobs
+    WHERE queue_name = %(queue)s AND status = 'todo' AND args ->> 'source' = %(source)s
+)
+SELECT count(*) FROM ragstone_queue.procrastinate_jobs
+WHERE queue_name = %(queue)s AND status IN ('todo', 'doing') AND args ->> 'source' = %(source)s
 
 -- name: finish_job
 DELETE FROM ragstone_queue.procrastinate_jobs WHERE id = %(id)s AND status = 'doing'
