@@ -65,6 +65,7 @@ class Skip:
     uri: str
     code: str  # the error's stable code, such as "encrypted"
     reason: str
+    hint: str = ""
 
 
 # --- what parsing makes of it -----------------------------------------------------------------------------------

@@ -265,7 +265,7 @@ class Upkeep:
     async def _skipped(self, collection: Collection, source: Source) -> list[Skip]:
         """What is not indexed of a source: for good, or until the next try."""
         failures = await self._catalog.failures(collection, source.name)
-        skips = [Skip(uri=f.uri, code=f.code, reason=f.reason) for f in failures]
+        skips = [Skip(uri=f.uri, code=f.code, reason=f.reason, hint=f.hint) for f in failures]
         jobs = await self._catalog.queue.jobs(collection)
         again = [j for j in jobs if j.source == source.name and j.error and not j.running]
         return skips + [Skip(uri=j.uri, code="unavailable", reason=f"{j.error}; it is tried again") for j in again]

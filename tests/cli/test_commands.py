@@ -83,7 +83,7 @@ def test_skipped_documents_are_listed_and_strict_makes_them_count(home: Path) ->
     done = ragstone(home, "index", "docs")
     assert done.returncode == 0
     assert "2 unchanged" in done.stdout
-    assert "empty.txt (empty)" in done.stdout
+    assert "  empty\n    docs/empty.txt: is empty\ntook " in done.stdout
     assert ragstone(home, "index", "--strict", "docs").returncode == 4
 
 

@@ -167,17 +167,28 @@ def test_a_source_that_is_not_there_is_told_in_one_line(home: Path) -> None:
     assert "following" not in done.stderr
 
 
+def test_a_source_that_cannot_be_read_keeps_no_other_from_being_indexed(home: Path) -> None:
+    with (home / "ragstone.toml").open("a") as file:
+        file.write('\n[sources.absent]\nkind = "folder"\npath = "absent"\n')
+    done = ragstone(home, "sync", "absent", "docs")
+    assert done.returncode == 1
+    assert "docs: 1 indexed" in done.stdout
+    assert "error: cannot read" in done.stderr
+
+
 def test_dead_letters_are_listed_dropped_and_tried_again(home: Path) -> None:
     (home / "docs" / "scan.pdf").write_bytes(b"%PDF-1.7\nthis is no PDF")
     assert ragstone(home, "index").returncode == 0
     [letter] = printed(home, "jobs", "list", "--json")["dead_letters"]
     assert (letter["code"], letter["attempts"], letter["dropped"]) == ("broken", 1, False)
-    assert "broken" in ragstone(home, "jobs", "list").stdout
+    assert f"  broken  try: {letter['hint']}\n    docs/scan.pdf: is " in ragstone(home, "jobs", "list").stdout
+    assert printed(home, "index", "--json")["skipped"][0]["hint"] == letter["hint"]
 
     assert printed(home, "jobs", "drop", "--json", letter["uri"]) == {"documents": 1}
-    assert "broken (dropped)" in ragstone(home, "jobs", "list").stdout
+    assert "(dropped)" in ragstone(home, "jobs", "list").stdout
+    assert "begins like this" in ragstone(home, "jobs", "retry", "docs/sacn.pdf").stderr
 
-    assert printed(home, "jobs", "retry", "--json", letter["uri"][:-4]) == {"documents": 1}
+    assert printed(home, "jobs", "retry", "--json", "docs/scan") == {"documents": 1}
     listed = printed(home, "jobs", "list", "--json")
     assert [job["uri"] for job in listed["jobs"]] == [letter["uri"]]
     assert listed["dead_letters"] == []
@@ -201,7 +212,9 @@ async def waits_for_another_try(home: Path) -> None:
 
 def test_what_waits_for_another_try_is_tried_at_once_or_dropped_until_it_changes(home: Path) -> None:
     asyncio.run(waits_for_another_try(home))
-    assert re.search(r"again at .* 3 .*busy", ragstone(home, "jobs", "list").stdout)
+    assert re.search(
+        r"docs/tea.md \(docs\): again at .*, after 2 attempts: busy", ragstone(home, "jobs", "list").stdout
+    )
     assert printed(home, "jobs", "retry", "--all", "--json") == {"documents": 1}
     [job] = printed(home, "jobs", "list", "--json")["jobs"]
     assert (job["due"], job["running"]) == (None, False)

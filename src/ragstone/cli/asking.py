@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote, urlsplit
 
 import typer
 
 from ragstone.cli.context import EXIT_REFUSED, Json, Question, print_json, run, settings_of
+from ragstone.cli.failures import readable
 from ragstone.settings import RetrievalSettings, Settings
 
 if TYPE_CHECKING:
@@ -179,16 +177,6 @@ def heading(passage: Passage) -> str:
     pages = passage.pages
     where = "" if pages is None else f", p. {pages[0]}" if pages[0] == pages[1] else f", pp. {pages[0]}–{pages[1]}"
     return " › ".join([passage.title, *path]) + where
-
-
-def readable(uri: str) -> str:
-    """A file as a path from here; any other URI as it is."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        return uri
-    path = Path(unquote(parts.path))
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
 
 
 def print_timings(trace: Trace) -> None:

@@ -97,6 +97,8 @@ async def _cut(settings: Settings, chunking: ChunkingSettings, file: Path) -> Cu
 
 
 def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise UnreadableDocument(f"{file} is a pipe, socket or device", hint="save it as a file first")
     try:
         return file.read_bytes()
     except OSError as error:

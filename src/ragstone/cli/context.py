@@ -13,6 +13,7 @@ from uuid import UUID
 
 import typer
 
+from ragstone.errors import RagstoneError
 from ragstone.settings import Settings, load
 
 EXIT_ERROR = 1
@@ -65,6 +66,13 @@ def pull_model(settings: Settings, name: str, revision: str) -> Path:
         "check": "checking it …",
     }
     return pull(origin, cache_folder(settings.cache_dir), lambda phase: typer.echo(phases[phase], err=True))
+
+
+def print_error(error: RagstoneError) -> None:
+    """The message and what to do, on standard error."""
+    typer.secho(f"error: {error}", fg="red", err=True)
+    if error.hint:
+        typer.secho(f"  try: {error.hint}", err=True)
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragstone.cli.context import EXIT_SKIPPED, Json, ensure_model, print_json, run, settings_of
-from ragstone.errors import SettingsError
+from ragstone.cli.context import EXIT_ERROR, EXIT_SKIPPED, Json, ensure_model, print_error, print_json, run, settings_of
+from ragstone.cli.failures import SHOWN, print_failures
+from ragstone.errors import SettingsError, SourceError
 from ragstone.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +42,15 @@ def index(
     if not names:
         raise SettingsError("nothing to index", hint="name a folder, or add a source to ragstone.toml")
     ensure_model(settings)
-    reports = run(_index(settings, names, allow_empty, quiet=json))
-    finish(reports, json, strict)
+    start = time.monotonic()
+    reports, errors = run(_index(settings, names, allow_empty, quiet=json))
+    finish(reports, time.monotonic() - start, json)
+    for error in errors:
+        print_error(error)
+    if errors:
+        raise typer.Exit(EXIT_ERROR)
+    if strict and any(report.skipped for report in reports.values()):
+        raise typer.Exit(EXIT_SKIPPED)
 
 
 def forget(
@@ -58,18 +66,24 @@ def forget(
     print_json({"deleted": count}) if json else typer.echo(f"{name}: {count} documents deleted")
 
 
-async def _index(settings: Settings, names: list[str], allow_empty: bool, *, quiet: bool) -> dict[str, Report]:
+async def _index(
+    settings: Settings, names: list[str], allow_empty: bool, *, quiet: bool
+) -> tuple[dict[str, Report], list[SourceError]]:
+    """A source that cannot be read keeps none of the others from being indexed."""
     from ragstone.app import open_ragstone
 
-    reports = {}
+    reports, errors = {}, []
     async with open_ragstone(settings) as ragstone:
-        for name in names:
-            source = ragstone.upkeep.source(name)
-            with bar(name, quiet) as progress:
-                reports[name] = await ragstone.upkeep.sync(source, progress, allow_empty=allow_empty)
+        sources = {name: ragstone.upkeep.source(name) for name in names}
+        for name, source in sources.items():
+            try:
+                with bar(name, quiet) as progress:
+                    reports[name] = await ragstone.upkeep.sync(source, progress, allow_empty=allow_empty)
+            except SourceError as error:
+                errors.append(error)
         if not await ragstone.caught_up(INDEX_WAIT):
             typer.secho("the index is still behind: `ragstone status` shows how far", fg="yellow", err=True)
-    return reports
+    return reports, errors
 
 
 async def _forget(settings: Settings, name: str) -> int:
@@ -108,22 +122,25 @@ def bar(title: str, quiet: bool) -> Iterator[Progress]:
         yield show
 
 
-def finish(reports: dict[str, Report], json: bool, strict: bool) -> None:
+def finish(reports: dict[str, Report], seconds: float, json: bool) -> None:
+    """What was done, and what was not and why."""
     skipped = [skip for report in reports.values() for skip in report.skipped]
     if json:
-        print_json({"sources": reports, "skipped": skipped})
-    else:
-        for name, report in reports.items():
-            typer.echo(summary(name, report))
-        for skip in skipped:
-            typer.secho(f"  skipped {skip.uri} ({skip.code}): {skip.reason}", fg="yellow")
-    if strict and skipped:
-        raise typer.Exit(EXIT_SKIPPED)
+        print_json({"sources": reports, "skipped": skipped, "seconds": seconds})
+        return
+    for name, report in reports.items():
+        typer.echo(summary(name, report))
+    print_failures(skipped, SHOWN)
+    chunks = sum(report.chunks for report in reports.values())
+    speed = f", {chunks / seconds:.0f} chunks/s" if chunks else ""
+    typer.echo(f"took {seconds:.1f} s{speed}")
 
 
 def summary(name: str, report: Report) -> str:
     """One line for people."""
+    cost = f"; {report.tokens:,} tokens, {report.money:.4f} to pay" if report.tokens else ""
     return (
         f"{name}: {report.published} indexed, {report.unchanged + report.touched} unchanged, {report.deleted} deleted, "
         f"{len(report.skipped)} skipped; {report.chunks} chunks, {report.embedded} embedded, {report.reused} reused"
+        f"{cost}"
     )

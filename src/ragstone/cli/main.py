@@ -12,7 +12,7 @@ import typer
 
 from ragstone import __version__
 from ragstone.cli import asking, chunk_lab, chunks, evaluating, generations, indexing, operating, setup, working
-from ragstone.cli.context import EXIT_ERROR
+from ragstone.cli.context import EXIT_ERROR, print_error
 from ragstone.errors import RagstoneError
 
 app = typer.Typer(
@@ -97,9 +97,7 @@ def run() -> None:
     try:
         app()
     except RagstoneError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        if error.hint:
-            typer.secho(f"  try: {error.hint}", err=True)
+        print_error(error)
         sys.exit(EXIT_ERROR)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has left: nobody is there to be told

@@ -9,11 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragstone.cli.context import Json, ensure_model, print_json, run, settings_of
+from ragstone.cli.failures import print_failures, readable
 from ragstone.errors import RagstoneError, SettingsError
 from ragstone.settings import Settings
 
@@ -29,7 +31,7 @@ NICENESS = 10
 
 EVERYTHING = 10**6  # jobs to look through for those that are named
 
-Uris = Annotated[list[str] | None, typer.Argument(help="Documents by their URIs, or the beginnings of them.")]
+Uris = Annotated[list[str] | None, typer.Argument(help="Documents by their URIs or paths, or the beginnings of them.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
@@ -73,21 +75,17 @@ def jobs_list(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json({"jobs": queued, "dead_letters": failures})
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
     if queued:
-        table = Table("document", "source", "state", "attempt", "last error", title="jobs", title_justify="left")
-        for job in queued:
-            table.add_row(job.uri, job.source, _state(job), str(job.attempt), job.error)
-        console.print(table)
+        typer.secho(f"{len(queued)} jobs", bold=True)
+    for job in queued:
+        error = f", after {job.attempt - 1} attempts: {job.error}" if job.error else ""
+        typer.echo(f"  {readable(job.uri)} ({job.source}): {_state(job)}{error}")
     if failures:
-        table = Table("document", "code", "attempts", "reason", title="dead letters", title_justify="left")
-        for failure in failures:
-            code = f"{failure.code} (dropped)" if failure.dropped else failure.code
-            table.add_row(failure.uri, code, str(failure.attempts), failure.reason)
-        console.print(table)
+        typer.secho(f"{len(failures)} dead letters", bold=True)
+        print_failures(failures)
+        typer.echo(
+            "`ragstone jobs retry` tries documents again, `ragstone jobs drop` accepts that they are not indexed"
+        )
     if not queued and not failures:
         typer.echo("nothing waits, and every document is indexed")
 
@@ -95,26 +93,32 @@ def jobs_list(context: typer.Context, json: Json = False) -> None:
 def jobs_retry(context: typer.Context, uris: Uris = None, everything: All = False, json: Json = False) -> None:
     """Try documents again that could not be indexed, or that wait for their next try: a worker takes them at once.
 
-    Example: `ragstone jobs retry file:///srv/docs/scan.pdf`, `ragstone jobs retry --all`
+    Example: `ragstone jobs retry docs/scan.pdf`, `ragstone jobs retry --all`
     """
-    _told(run(_retry(settings_of(context), _beginnings(uris, everything))), "will be tried again", json)
+    _told(run(_retry(settings_of(context), _beginnings(uris, everything))), "will be tried again", everything, json)
 
 
 def jobs_drop(context: typer.Context, uris: Uris = None, everything: All = False, json: Json = False) -> None:
     """Accept that documents are not indexed: they are not tried again before they change. Waiting jobs are removed.
 
-    Example: `ragstone jobs drop file:///srv/docs/scan.pdf`
+    Example: `ragstone jobs drop docs/scan.pdf`
     """
-    _told(run(_drop(settings_of(context), _beginnings(uris, everything))), "dropped", json)
+    _told(run(_drop(settings_of(context), _beginnings(uris, everything))), "dropped", everything, json)
 
 
 def _beginnings(uris: list[str] | None, everything: bool) -> tuple[str, ...]:
     if not uris and not everything:
         raise typer.BadParameter("name documents, or --all")
-    return ("",) if everything else tuple(uris or ())
+    if everything:
+        return ("",)
+    return (*(uris or ()), *(Path(uri).absolute().as_uri() for uri in uris or () if ":" not in uri))
 
 
-def _told(count: int, what: str, json: bool) -> None:
+def _told(count: int, what: str, everything: bool, json: bool) -> None:
+    if not count and not everything:
+        raise SettingsError(
+            "no document that failed, or waits for its next try, begins like this", hint="see `ragstone jobs list`"
+        )
     print_json({"documents": count}) if json else typer.echo(f"{count} documents {what}")
 
 
@@ -170,7 +174,9 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
         for name in names:
             ragstone.upkeep.source(name)
         typer.echo(f"following {', '.join(names) or 'no source'}; working on the queue", err=True)
-        measuring = asyncio.create_task(metrics.keep_measuring(ragstone.catalog, collection, ragstone.lag))
+        measuring = asyncio.create_task(
+            metrics.keep_measuring(ragstone.catalog, collection, ragstone.lag, ragstone.embedders.usage)
+        )
         try:
             await ragstone.upkeep.keep_up(names, notice=notice)
         finally:

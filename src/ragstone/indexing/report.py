@@ -69,7 +69,7 @@ class Tally:
         if job.uri not in self._open:
             return  # left over from an earlier pass, or another source's
         if isinstance(result, RagstoneError):
-            self._failed[job.uri] = Skip(uri=job.uri, code=result.code, reason=str(result))
+            self._failed[job.uri] = Skip(uri=job.uri, code=result.code, reason=str(result), hint=result.hint)
         else:
             self._open.discard(job.uri)
             self._failed.pop(job.uri, None)

@@ -117,7 +117,15 @@ class Sync:
         """Failures hold all that is not indexed, what a listing passes over included, and nothing that is gone."""
         noted = {(f.uri, f.code, f.reason) for f in listing.failures.values()}
         new = [
-            Failure(uri=s.uri, source=source.name, revision=None, settings=self.digest, code=s.code, reason=s.reason)
+            Failure(
+                uri=s.uri,
+                source=source.name,
+                revision=None,
+                settings=self.digest,
+                code=s.code,
+                reason=s.reason,
+                hint=s.hint,
+            )
             for s in listing.skips
             if (s.uri, s.code, s.reason) not in noted
         ]

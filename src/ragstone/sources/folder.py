@@ -176,7 +176,7 @@ class Folder:
         if not stat.S_ISREG(found.st_mode):
             kind = "a link to a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
         if kind:
-            return Skip(uri=uri, code="unsupported", reason=f"{words(path)} is {kind}")
+            return Skip(uri=uri, code="unsupported", reason=f"{words(path)} is {kind}", hint="exclude it")
         return Item(
             uri=uri,
             revision=_revision(found),

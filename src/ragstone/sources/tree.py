@@ -85,7 +85,10 @@ class Tree:
 
     def _gone(self, error: OSError) -> SourceError:
         what = "it is neither a file nor a folder" if isinstance(error, NotADirectoryError) else error.strerror
-        return SourceError(f"cannot read {words(str(self.root))} ({what}): nothing was changed")
+        return SourceError(
+            f"cannot read {words(str(self.root))} ({what}): nothing was changed",
+            hint="see that it is there and that you may read it; `ragstone forget` removes what is gone for good",
+        )
 
 
 def is_folder(found: os.DirEntry[str] | Path) -> bool:

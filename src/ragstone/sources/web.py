@@ -151,7 +151,7 @@ class WebPages:
             try:
                 await self._client.check(found.uri)
             except DocumentError as error:
-                return Skip(uri=found.uri, code=error.code, reason=str(error))
+                return Skip(uri=found.uri, code=error.code, reason=str(error), hint=error.hint)
         return found
 
     def _error(self, message: str, hint: str = "") -> SourceError:
