@@ -62,7 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         vectors = self.server.answer(request["model"], request["input"], self.headers.get("Authorization", ""))
         rows = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(vectors)]
-        body = json.dumps({"object": "list", "model": request["model"], "data": rows, "usage": {}}).encode()
+        usage = {"prompt_tokens": len(rows), "total_tokens": len(rows)}  # one token a text
+        body = json.dumps({"object": "list", "model": request["model"], "data": rows, "usage": usage}).encode()
         self.send_response(400 if self.server.down else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

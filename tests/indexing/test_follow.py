@@ -263,3 +263,34 @@ async def test_what_is_saved_renamed_or_deleted_in_a_folder_is_found_or_not_soon
     await until(shows(tea="Friday", door="sign in"))
     (docs / "tea.md").unlink()
     await until(shows(door="sign in"))
+
+
+async def test_a_follower_whose_lock_was_lost_with_its_connection_leaves_the_source_to_the_next(
+    stand: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "AGAIN", 0.5)  # the first to ask for the lock gets it
+    first = asyncio.create_task(follower(stand, every=0.2).run())
+    try:
+        await until(_listed(stand, 1))
+        async with await psycopg.AsyncConnection.connect(stand.catalog.url, autocommit=True) as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            )
+            await connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"{stand.collection.id} follow {stand.shelf.name}"]
+            )
+            await asyncio.sleep(1.0)
+            listed = stand.shelf.listed
+            await asyncio.sleep(1.0)
+            assert stand.shelf.listed == listed
+        await until(_listed(stand, listed + 1))
+    finally:
+        first.cancel()
+        await asyncio.wait([first])
+
+
+def _listed(stand: Bench, times: int) -> Condition:
+    async def reached() -> bool:
+        return stand.shelf.listed >= times
+
+    return reached

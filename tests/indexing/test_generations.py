@@ -13,7 +13,7 @@ import pytest
 
 from indexing.models import Models, answers, serving, sync, write
 from ragstone.app import Ragstone, open_ragstone
-from ragstone.errors import CatalogError, NothingIndexed
+from ragstone.errors import CatalogError, NothingIndexed, SettingsError
 from ragstone.evaluation.comparison import Question
 from ragstone.indexing.report import Report
 from ragstone.models import Collection, Generation, scope_of
@@ -307,6 +307,45 @@ async def test_a_dropped_generation_can_be_built_again_and_is_not_swept_away_mea
     async with open_ragstone(settings) as ragstone:
         assert [len(documents) for documents in await held(ragstone)] == [len(DOCUMENTS)] * 2
         assert "salmon" in await answers(ragstone, "salmon")
+
+
+async def test_a_generation_that_is_being_built_is_not_let_go_however_long_it_takes(
+    settings: Settings, models: Models, folder: Path
+) -> None:
+    async with open_ragstone(settings) as ragstone:
+        await sync(ragstone, str(folder))
+    models.pause = 0.2
+    building = asyncio.create_task(reindex(other(settings, models)))
+    await until_asked(models, "second")
+    age(settings, 1000)
+    async with open_ragstone(settings) as ragstone:
+        assert (await ragstone.upkeep.generations.gc()).generations == 0
+        assert (await ragstone.upkeep.generations.gc(everything=True)).generations == 0
+    assert (await building).objections == []
+
+
+async def test_nothing_is_written_to_a_generation_of_a_newer_release(
+    settings: Settings, models: Models, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ragstone(settings) as ragstone:
+        await sync(ragstone, str(folder))
+        write(folder, {"otter.md": "# Otter\n\nIt sleeps afloat."})
+        monkeypatch.setattr("ragstone.parsing.parse.PARSER_VERSION", "0")
+        with pytest.raises(SettingsError, match="newer parser"):
+            await sync(ragstone, str(folder))
+        monkeypatch.undo()
+        await sync(ragstone, str(folder))
+        assert "otter.md" in (await held(ragstone))[0]
+
+
+async def test_tokens_and_money_are_told_of_each_pass(settings: Settings, models: Models, folder: Path) -> None:
+    priced = settings.model_copy(update={"embedding": models.settings("first", price=2.0)})
+    async with open_ragstone(priced) as ragstone:
+        await sync(ragstone, str(folder))
+        write(folder, {"otter.md": "# Otter\n\nIt sleeps afloat."})
+        report = await sync(ragstone, str(folder))
+        assert (report.embedded, report.tokens) == (1, 1)
+        assert report.money == pytest.approx(2e-6)
 
 
 # --- models of older generations --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from indexing.bench import Bench, Condition, bench, until
 from ragstone.catalog.catalog import Catalog
+from ragstone.embedding.base import Usage
 from ragstone.errors import BrokenDocument, IndexUnavailable
 from ragstone.indexing import metrics as measuring
 from ragstone.indexing.metrics import Metrics
@@ -46,6 +47,7 @@ async def test_the_queue_and_the_collection_are_looked_at_again_and_again_also_a
     monkeypatch.setattr(measuring, "EVERY", 0.05)
     registry = CollectorRegistry()
     lags = [7]
+    used = [Usage(tokens=5, requests=1, money=0.5)]
 
     async def lag() -> int:
         if not lags:
@@ -58,13 +60,17 @@ async def test_the_queue_and_the_collection_are_looked_at_again_and_again_also_a
 
         return shown
 
-    task = asyncio.create_task(Metrics(registry).keep_measuring(stand.catalog, stand.collection, lag))
+    task = asyncio.create_task(Metrics(registry).keep_measuring(stand.catalog, stand.collection, lag, lambda: used[0]))
     try:
         await stand.add("a", "b")
         await stand.add("c", delay=600)
         await until(shows("ragstone_jobs", 2, state="waiting"))
         await until(shows("ragstone_jobs", 1, state="later"))
         await until(shows("ragstone_index_lag", 7))
+        await until(shows("ragstone_embedding_tokens_total", 5))
+        used[0] = Usage(tokens=8, requests=3, money=0.75)
+        await until(shows("ragstone_embedding_money_total", 0.75))
+        await until(shows("ragstone_embedding_requests_total", 3))
         await stand.worker().drain()
         await until(shows("ragstone_jobs", 0, state="waiting"))
         lags.clear()

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from indexing.bench import until
 from ragstone.app import Ragstone, open_ragstone
 from ragstone.catalog.queue import Job
 from ragstone.errors import SettingsError, SourceError
 from ragstone.indexing.report import Report
 from ragstone.indexing.sync import Sync
 from ragstone.indexing.taking import taking
+from ragstone.models import Collection
 from ragstone.settings import ChunkingSettings, IndexSettings, Settings
 from ragstone.source_settings import FolderSource
 from ragstone.sources.base import Source
@@ -92,13 +94,16 @@ async def test_what_waits_and_what_runs_cannot_bring_a_forgotten_source_back(rag
     assert len(await scan.scan(source, Report())) == 1
     async with taking(ragstone.catalog, collection, partial(_slowly, ragstone, scan, source), 1, 10.0) as taker:
         running = asyncio.create_task(taker.run())  # type: ignore[no-untyped-call]
-        while not (await queue.state(collection)).running:
-            await asyncio.sleep(0.01)
+        await until(partial(_running, ragstone, collection))
         assert await ragstone.upkeep.forget("pages") == 1
         assert not await queue.busy(collection)
-        taker.stop()
+        taker.stop()  # type: ignore[no-untyped-call]
         await running
     assert await served(ragstone) == {"train.txt"}
+
+
+async def _running(ragstone: Ragstone, collection: Collection) -> bool:
+    return (await ragstone.catalog.queue.state(collection)).running > 0
 
 
 async def _slowly(ragstone: Ragstone, scan: Sync, source: Source, uri: str, **rest: object) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Job
+from ragstone.embedding.base import Usage
 from ragstone.errors import RagstoneError
 from ragstone.indexing.pipeline import Outcome
 from ragstone.models import Collection
@@ -28,6 +29,10 @@ class Metrics:
         self._failures = Counter("ragstone_failures", "Failed jobs, tried again or not", ["code"], registry=registry)
         self._chunks = Counter("ragstone_chunks", "Chunks published", registry=registry)
         self._embedded = Counter("ragstone_embedded", "Chunks whose text had to be embedded", registry=registry)
+        self._tokens = Counter("ragstone_embedding_tokens", "Tokens that an endpoint bills", registry=registry)
+        self._requests = Counter("ragstone_embedding_requests", "Requests that an endpoint answered", registry=registry)
+        self._money = Counter("ragstone_embedding_money", "Cost of the tokens by the model's price", registry=registry)
+        self._used = Usage()  # that the three above hold
         self._seconds = Counter("ragstone_work_seconds", "Seconds of work, by kind", ["work"], registry=registry)
         self._jobs = Gauge("ragstone_jobs", "Jobs in the queue", ["state"], registry=registry)
         self._workers = Gauge("ragstone_workers", "Workers alive", registry=registry)
@@ -46,15 +51,28 @@ class Metrics:
         for work, seconds in result.seconds.items():
             self._seconds.labels(work).inc(seconds)
 
-    async def keep_measuring(self, catalog: Catalog, collection: Collection, lag: Callable[[], Awaitable[int]]) -> None:
-        """Look at the queue, the failures, the generations and the index until cancelled."""
+    async def keep_measuring(
+        self,
+        catalog: Catalog,
+        collection: Collection,
+        lag: Callable[[], Awaitable[int]],
+        usage: Callable[[], Usage] = Usage,
+    ) -> None:
+        """Look at the queue, the failures, the generations, the index and the models' usage until cancelled."""
         while True:
+            self._use(usage())
             try:
                 await self._measure(catalog, collection)
                 self._lag.set(await lag())
             except RagstoneError as error:
                 logger.debug("nothing was measured: %s", error)
             await asyncio.sleep(EVERY)
+
+    def _use(self, used: Usage) -> None:
+        self._tokens.inc(used.tokens - self._used.tokens)
+        self._requests.inc(used.requests - self._used.requests)
+        self._money.inc(used.money - self._used.money)
+        self._used = used
 
     async def _measure(self, catalog: Catalog, collection: Collection) -> None:
         state = await catalog.queue.state(collection)
