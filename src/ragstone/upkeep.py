@@ -57,6 +57,7 @@ class Upkeep:
         self._embedders = embedders
         self.generations = Generations(settings, catalog=catalog, index=index, embedders=embedders)
         self._parsers = ParserPool(settings.parsing, settings.parsing.workers)
+        self._told = ""  # differences that were warned of: once is enough
 
     async def aclose(self) -> None:
         await self._parsers.aclose()
@@ -230,7 +231,9 @@ class Upkeep:
 
     async def _tell_differences(self, collection: Collection) -> None:
         serving = await self.generations.serving(collection)
-        if serving and (differences := self.generations.differences(serving)):
+        differences = self.generations.differences(serving) if serving else ""
+        if differences and differences != self._told:
+            self._told = differences
             logger.warning(
                 "the collection goes on as it was built, with %s; `ragstone reindex` builds it anew as it is set now",
                 differences,

@@ -96,6 +96,8 @@ def generations(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
+    if not rows:
+        typer.echo("there is none: nothing is indexed yet")
     for row in rows:
         checked = f"{row['checked_at'].astimezone():%Y-%m-%d %H:%M}" if row["checked_at"] else "never"
         typer.echo(f"{row['id']}  {row['state']}, model checked {checked}")
@@ -115,6 +117,8 @@ def drift(context: typer.Context, json: Json = False) -> None:
     found = run(_drift(settings_of(context)))
     if json:
         print_json([{"generation": g.id, "model": g.fingerprint.spec.get("model"), "deviation": d} for g, d in found])
+    elif not found:
+        typer.echo("nothing is indexed yet, so there is no model to check")
     else:
         for generation, deviation in found:
             model = generation.fingerprint.spec.get("model")

@@ -186,8 +186,9 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
 def _tell(job: Job, result: Outcome | RagstoneError, json: bool) -> None:
     """A line for each document: JSON on standard output for programs, words on standard error for people."""
     if isinstance(result, RagstoneError):
-        record: dict[str, Any] = {"uri": job.uri, "code": result.code, "reason": str(result), "attempt": job.attempt}
-        words = f"{job.uri}: {result.code}, {result}"
+        record: dict[str, Any] = {"uri": job.uri, "code": result.code, "reason": str(result), "hint": result.hint}
+        record["attempt"] = job.attempt
+        words = f"{job.uri}: {result.code}, {result}" + (f"; try: {result.hint}" if result.hint else "")
     else:
         record = {"uri": job.uri, "fate": result.fate, "chunks": result.chunks, "embedded": result.embedded}
         words = f"{job.uri}: {result.fate}, {result.chunks} chunks, {result.embedded} embedded"

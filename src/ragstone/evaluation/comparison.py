@@ -106,7 +106,8 @@ def read_questions(file: Path) -> list[Question]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read questions from {file}: {error}") from None
+        what = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"cannot read questions from {file}: {what}", hint=_HINT) from None
     questions = [_question(line, f"{file}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not questions:
         raise SettingsError(f"there is no question in {file}", hint=_HINT)
