@@ -27,9 +27,9 @@ def status(context: typer.Context, json: Json = False) -> None:
         print_json({**asdict(state), "lag": state.lag})
         return
     typer.echo(f"collection  {state.collection}")
-    typer.echo(
-        f"documents   {state.documents}, last indexed {(state.stats and state.stats.last_indexed_at) or 'never'}"
-    )
+    indexed = state.stats.last_indexed_at if state.stats else None
+    when = f"{indexed.astimezone():%Y-%m-%d %H:%M:%S}" if indexed else "never"
+    typer.echo(f"documents   {state.documents}, last indexed {when}")
     typer.echo(f"chunks      {state.chunks}")
     if state.generation:
         fingerprint = state.generation.fingerprint
