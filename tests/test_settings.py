@@ -28,3 +28,13 @@ def test_a_source_that_is_described_wrongly(tmp_path: Path, source: str, message
     with pytest.raises(SettingsError) as caught:
         load(file)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["embedding", "generation"])
+def test_an_address_holds_no_secret(tmp_path: Path, table: str) -> None:
+    """It would be shown, and stored with the generation that is made by it."""
+    file = tmp_path / "ragstone.toml"
+    file.write_text(f'[{table}]\nbase_url = "https://user:hunter2@models.example/v1"\n')
+    with pytest.raises(SettingsError, match=f"{table}.base_url: an address without user name") as raised:
+        load(file)
+    assert "hunter2" not in str(raised.value)

@@ -22,6 +22,7 @@ from ragstone.generation.base import Generator
 from ragstone.index.applier import Applier
 from ragstone.index.base import Index
 from ragstone.index.exact import ExactIndex
+from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Generation, Scope, scope_of
 from ragstone.parts import Embedders, make_generator, make_index
 from ragstone.retrieval.pipeline import Retrieved, Retriever
@@ -252,14 +253,14 @@ async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
         if url is None:
             server = await asyncio.to_thread(embedded.start, settings.data_dir)
             stack.callback(server.stop)
-            stack.push_async_callback(_cancel, asyncio.create_task(_keep_running(server)))
+            stack.push_async_callback(end, asyncio.create_task(_keep_running(server)))
         # Before the catalog: its process starts while this one connects and migrates.
         index = make_index(settings, url)
         stack.push_async_callback(index.aclose)
         catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
         stack.push_async_callback(catalog.aclose)
         if isinstance(index, ExactIndex):
-            stack.push_async_callback(_cancel, asyncio.create_task(Applier(catalog, index).run()))
+            stack.push_async_callback(end, asyncio.create_task(Applier(catalog, index).run()))
         ragstone = Ragstone(settings, catalog=catalog, index=index, embedders=embedders)
         stack.push_async_callback(ragstone.aclose)
         yield ragstone
@@ -273,10 +274,3 @@ async def _keep_running(server: embedded.EmbeddedPostgres) -> None:
             await asyncio.to_thread(server.revive)
         except CatalogError as error:
             logger.warning("%s; %s", error, error.hint)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    """Until it has ended: `wait_for` of Python 3.11, which the connection pool uses, may swallow a cancellation."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)

@@ -24,7 +24,8 @@
     │   ├── ProviderUnavailable      … in a way that a later try may mend
     │   └── TextsRefused             some texts were not embedded; the vectors of the others are at hand
     ├── CatalogError             PostgreSQL refused or failed
-    │   └── CatalogUnavailable       … cannot be reached, or went away
+    │   ├── CatalogUnavailable       … cannot be reached, or went away
+    │   └── GenerationDropped        nothing can be written to this generation any more
     └── IndexFailure             the index refused or failed (the catalog is untouched: it can be rebuilt)
         └── IndexUnavailable         … its process cannot be reached or started
 
@@ -166,6 +167,10 @@ class CatalogError(RagstoneError):
 
 class CatalogUnavailable(CatalogError):
     code = "catalog_unavailable"
+
+
+class GenerationDropped(CatalogError):
+    code = "generation_dropped"
 
 
 class IndexFailure(RagstoneError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +19,16 @@ from ragstone.errors import SettingsError
 from ragstone.source_settings import KINDS, Section, Source, anchored
 
 ENV_PREFIX = "RAGSTONE_"
+
+
+def _without_secrets(url: str) -> str:
+    """An address is shown, and kept with what was made by it; the key is not."""
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("an address without user name and password is wanted; api_key is for secrets")
+    return url
+
+
+Address = Annotated[str, AfterValidator(_without_secrets)]
 
 
 class DatabaseSettings(Section):
@@ -58,7 +69,7 @@ class EmbeddingSettings(Section):
         "has calibration ranges, else fp32",
     )
     threads: int = Field(default=0, ge=0, description="local models: threads for bulk embedding; 0 is one a core")
-    base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
+    base_url: Address | None = Field(default=None, description="openai: the endpoint's address, …/v1")
     api_key: SecretStr | None = Field(
         default=None, description="openai: the key; OPENAI_API_KEY is read, and sent, only without a base_url"
     )
@@ -182,7 +193,7 @@ class GenerationSettings(Section):
         default="extractive", description="extractive quotes; openai asks a model"
     )
     model: str = Field(default="gpt-4.1-mini", description="openai: the model's name")
-    base_url: str | None = Field(default=None, description="openai: the endpoint's address, …/v1")
+    base_url: Address | None = Field(default=None, description="openai: the endpoint's address, …/v1")
     api_key: SecretStr | None = Field(
         default=None, description="openai: the key; OPENAI_API_KEY is read, and sent, only without a base_url"
     )

@@ -16,7 +16,7 @@ from ragstone.app import Ragstone, open_ragstone
 from ragstone.errors import CatalogError, NothingIndexed, SettingsError
 from ragstone.evaluation.comparison import Question
 from ragstone.indexing.report import Report
-from ragstone.models import Collection, Generation, scope_of
+from ragstone.models import Collection, Fetched, Generation, Item, scope_of
 from ragstone.settings import (
     IndexingSettings,
     IndexSettings,
@@ -25,6 +25,8 @@ from ragstone.settings import (
     RetrievalSettings,
     Settings,
 )
+from ragstone.source_settings import FolderSource
+from ragstone.sources.folder import Folder
 from ragstone.upkeep import Reindexed
 
 NAMES = ["heron", "badger", "salmon", "walnut", "granite", "copper", "violin", "harbour", "saffron", "glacier"]
@@ -382,3 +384,33 @@ async def test_a_question_that_is_cancelled_takes_no_other_one_along(
         await asyncio.sleep(0.2)
         first.cancel()
         assert "salmon" in (await second).passages[0].text
+
+
+class DropsMeanwhile(Folder):
+    """Drops a generation while a document is fetched: after it was observed, before it is published."""
+
+    def __init__(self, ragstone: Ragstone, path: Path, dropped: Generation) -> None:
+        super().__init__(str(path), FolderSource(path=path))
+        self._ragstone = ragstone
+        self._dropped = dropped
+
+    async def fetch(self, item: Item, limit: int, known: str | None = None) -> Fetched | None:
+        await self._ragstone.catalog.drop(await collection_of(self._ragstone), self._dropped)
+        return await super().fetch(item, limit, known)
+
+
+async def test_a_generation_that_is_dropped_while_a_document_is_worked_on_is_passed_over(
+    settings: Settings, models: Models, folder: Path
+) -> None:
+    async with open_ragstone(settings) as ragstone:
+        await sync(ragstone, str(folder))
+    changed = other(settings, models)
+    assert (await reindex(changed)).objections == []
+    (folder / "heron.md").write_text("# The heron\n\nIt has flown south.\n")
+    async with open_ragstone(changed) as ragstone:
+        first, second = await generations(ragstone)
+        report = await ragstone.upkeep.sync(DropsMeanwhile(ragstone, folder, first), lambda report: None)
+        assert (report.published, report.skipped) == (1, [])
+        assert [generation.id for generation in await generations(ragstone)] == [second.id]
+        stats = await ragstone.catalog.stats(await collection_of(ragstone))
+    assert [one.documents for one in stats.generations if one.generation == second.id] == [len(NAMES)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.statements import statement
-from ragstone.errors import BrokenDocument, CatalogError
+from ragstone.errors import BrokenDocument, GenerationDropped
 from ragstone.models import Collection, Generation, Metadata, NewVersion, Vectors, document_id
 
 _LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
@@ -207,7 +207,7 @@ async def _claim(connection: Connection, generation: Generation, batch: Sequence
     cursor = await connection.execute(statement("collection_of_generation"), {"generation": generation.id})
     row = await cursor.fetchone()
     if row is None:
-        raise CatalogError(f"the tenant {generation.tenant!r} has no generation {generation.id} (any more)")
+        raise GenerationDropped(f"the tenant {generation.tenant!r} has no generation {generation.id} (any more)")
     by_id = {document_id(generation.tenant, row[0], prepared.version.uri): prepared for prepared in batch}
     ids = sorted(by_id)
     versions = [by_id[key].version for key in ids]

@@ -19,7 +19,14 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Lane
 from ragstone.chunking.base import Chunker
 from ragstone.embedding.base import Embedder
-from ragstone.errors import BrokenDocument, DocumentGone, EmptyDocument, RagstoneError, UnreadableDocument
+from ragstone.errors import (
+    BrokenDocument,
+    DocumentGone,
+    EmptyDocument,
+    GenerationDropped,
+    RagstoneError,
+    UnreadableDocument,
+)
 from ragstone.models import (
     Chunk,
     Collection,
@@ -163,8 +170,11 @@ class Pipeline:
                 modified_at=fetched.modified_at or item.modified_at,
                 seen=observed.seen,
             )
-            with outcome.timed("publish"):
-                outcome.position = await self.catalog.publish(recipe.generation, [version])
+            try:
+                with outcome.timed("publish"):
+                    outcome.position = await self.catalog.publish(recipe.generation, [version])
+            except GenerationDropped:
+                continue  # since it was observed
             outcome.chunks += len(chunks)
             outcome.fate = "published"
 
