@@ -109,8 +109,11 @@ class Sync:
         return listing.changed(item) and not fixed
 
     def _job(self, source: Source, item: Item, listing: Listing) -> Job:
-        """Changes of what is served go before what is new."""
-        lane: Lane = "live" if listing.indexed(item.uri) else "backfill"
+        """A change of what is indexed goes before what is new: to all generations, or to one that is being built."""
+        held = [documents.get(item.uri) for documents in listing.known.values()]
+        change = any(state is not None and state.revision != item.revision for state in held)
+        unknown = item.revision is None and None in held
+        lane: Lane = "live" if change and not unknown else "backfill"
         return Job(source=source.name, uri=item.uri, lane=lane)
 
     async def _note_skips(self, source: Source, listing: Listing) -> None:
