@@ -148,3 +148,5 @@ async def test_of_all_events_of_a_document_the_most_urgent_counts(
     assert jobs.keys() == {uri for uri, _, _ in events}
     now = {uri for uri, _, delay in events if delay == 0}
     assert {uri for uri, job in jobs.items() if job.due is None} == now
+    urgent = {uri for uri, lane, _ in events if lane == "live"}
+    assert {uri for uri, job in jobs.items() if job.lane == "live"} == urgent

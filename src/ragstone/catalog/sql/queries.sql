@@ -537,7 +537,9 @@ ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET
         WHEN coalesce(excluded.scheduled_at, '-infinity') < coalesce(jobs.scheduled_at, '-infinity') THEN
             excluded.args || jsonb_build_object('attempt', jobs.args -> 'attempt', 'error', jobs.args -> 'error')
         ELSE jobs.args
-    END,
+    END || jsonb_build_object(
+        'lane', CASE WHEN excluded.priority > jobs.priority THEN excluded.args ELSE jobs.args END -> 'lane'
+    ),
     scheduled_at = nullif(
         least(coalesce(excluded.scheduled_at, '-infinity'), coalesce(jobs.scheduled_at, '-infinity')), '-infinity'
     )
