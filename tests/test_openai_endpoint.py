@@ -71,7 +71,7 @@ def test_without_a_package_the_command_to_install_it_is_told(package: str) -> No
         ("7", 7, 7),
         ("0.5", 0.5, 0.5),
         ("9" * 400, 86_400, 86_400),
-        (format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True), 60, 120),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=4), usegmt=True), 3600, 4 * 3600),
         (format_datetime(datetime.now(UTC) - timedelta(minutes=2), usegmt=True), 0, 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 86_400),
     ],

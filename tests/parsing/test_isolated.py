@@ -52,10 +52,19 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     assert not children()
 
 
+_earlier: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _leave_out_processes_of_earlier_tests() -> None:
+    _earlier.clear()
+    _earlier.update(child.pid for child in psutil.Process().children(recursive=True))
+
+
 def children() -> list[psutil.Process]:
     """Ours that parse, dead but not buried ones included."""
     found = psutil.Process().children(recursive=True)
-    return [child for child in found if is_parser(child)]
+    return [child for child in found if child.pid not in _earlier and is_parser(child)]
 
 
 def is_parser(process: psutil.Process) -> bool:
