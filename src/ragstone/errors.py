@@ -2,6 +2,7 @@
 
     RagstoneError
     ├── SettingsError            ragstone.toml, the environment or an argument is wrong
+    ├── FilterError              a filter cannot be read, or names a field that no document has
     ├── NothingIndexed           the collection has nothing to answer from yet
     ├── SourceError              a source as a whole cannot be read: nothing of it was changed
     ├── DocumentError            one document cannot be indexed; the others go on, its old version keeps serving
@@ -27,7 +28,10 @@
     │   ├── CatalogUnavailable       … cannot be reached, or went away
     │   └── GenerationDropped        nothing can be written to this generation any more
     └── IndexFailure             the index refused or failed (the catalog is untouched: it can be rebuilt)
-        └── IndexUnavailable         … its process cannot be reached or started
+        ├── IndexUnavailable         … it cannot be reached or started, or is being rebuilt
+        ├── IndexReadOnly            … it takes no writes: its disk is full, or it was set so
+        ├── IndexTooOld              … the engine's version lacks what is needed
+        └── WrongDimensions          … a vector has another length than those of its space
 
 Each carries a stable `code`, a message that says what happened, and a `hint` that says what to do.
 """
@@ -54,6 +58,10 @@ class RagstoneError(Exception):
 
 class SettingsError(RagstoneError):
     code = "settings"
+
+
+class FilterError(RagstoneError):
+    code = "filter"
 
 
 class NothingIndexed(RagstoneError):
@@ -179,3 +187,15 @@ class IndexFailure(RagstoneError):
 
 class IndexUnavailable(IndexFailure):
     code = "index_unavailable"
+
+
+class IndexReadOnly(IndexFailure):
+    code = "index_read_only"
+
+
+class IndexTooOld(IndexFailure):
+    code = "index_too_old"
+
+
+class WrongDimensions(IndexFailure):
+    code = "wrong_dimensions"

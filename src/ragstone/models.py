@@ -18,6 +18,10 @@ BlockKind = Literal["heading", "paragraph", "list", "code", "table"]
 Metadata: TypeAlias = Mapping[str, Any]
 """JSON-compatible values by name."""
 
+Scalar: TypeAlias = str | int | float | bool
+Fields: TypeAlias = Mapping[str, tuple[Scalar, ...]]
+"""What a document can be filtered by: the values of each field; a field without a value is left out."""
+
 NAMESPACE = UUID("7a0c4c1e-5d0b-4f5e-9d3e-8f0a6c2b1d47")
 
 
@@ -250,11 +254,15 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One chunk as an index stores it. `text` (prefix and text) is indexed for BM25 and need not be kept."""
+    """One chunk as an index stores it. `text` (prefix and text) is indexed for BM25 and need not be kept.
+
+    `hash` (16 bytes, from the catalog) is of all that the index is given of the chunk: an audit compares it.
+    """
 
     chunk_id: UUID
     text: str
     vector: npt.NDArray[np.float32]
+    hash: bytes = bytes(16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +276,7 @@ class Replacement:
     dimensions: int
     document_id: UUID
     points: tuple[Point, ...]
+    fields: Fields = field(default_factory=dict)  # of the document, and so of each of its points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +300,15 @@ class Hit:
     chunk_id: UUID
     cosine: float | None
     bm25: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A point as an audit sees it."""
+
+    chunk_id: UUID
+    document_id: UUID
+    hash: bytes
 
 
 # --- what answering works on ------------------------------------------------------------------------------------
