@@ -173,6 +173,7 @@ class Generation:
     served_at: datetime | None = None  # when it last began to serve
     checked_at: datetime | None = None  # when its model was last compared with the stored probes
     quarantine: str | None = None  # why nothing may be written to it
+    tuning: Metadata = field(default_factory=dict)  # what `ragstone tune` found, by engine: {"edge": {"ef": 96, …}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

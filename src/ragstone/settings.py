@@ -38,12 +38,57 @@ class DatabaseSettings(Section):
     pool_size: int = Field(default=4, ge=1, le=100, description="connections this process keeps at most")
 
 
-class IndexSettings(Section):
-    """Which engine searches."""
+ENGINES = "edge, exact, pgvector, qdrant+http://host:6333 (or +https), weaviate+http://host:8080 (or +https)"
 
-    engine: Literal["edge", "exact"] = Field(default="edge", description="edge (Qdrant Edge) or exact (brute force)")
-    ef: int = Field(default=128, ge=8, le=4096, description="HNSW search breadth: higher finds more and is slower")
-    linger: float = Field(default=60.0, ge=0, description="seconds the index process stays after its last caller")
+
+def _engine_url(url: str) -> str:
+    """A word for an engine on this machine or in the catalog's PostgreSQL, an address for a server."""
+    engine, _, address = url.partition("+")
+    if engine in {"edge", "exact", "pgvector"} and not address:
+        return url
+    if (
+        engine in {"qdrant", "weaviate"}
+        and urlsplit(address).scheme in {"http", "https"}
+        and urlsplit(address).hostname
+    ):
+        return _without_secrets(url)
+    raise ValueError(f"no such index engine; it is one of: {ENGINES}")
+
+
+class IndexSettings(Section):
+    """Which engine searches; see docs/engines.md."""
+
+    url: Annotated[str, AfterValidator(_engine_url)] = Field(default="edge", description=ENGINES)
+    api_key: SecretStr | None = Field(default=None, description="qdrant, weaviate: the server's key")
+    ef: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="HNSW search breadth: higher finds more and is slower; unset: what `ragstone tune` found, else 128",
+    )
+    linger: float = Field(default=60.0, ge=0, description="edge: seconds its process stays after its last caller")
+    shards: int = Field(default=1, ge=1, le=1000, description="qdrant: shards of a new collection")
+    replicas: int = Field(default=1, ge=1, le=20, description="qdrant, weaviate: copies of each shard")
+    write_consistency: int = Field(
+        default=1, ge=1, le=20, description="qdrant, weaviate: copies that must have a write before it counts"
+    )
+    quantization: Literal["none", "scalar", "binary"] = Field(
+        default="scalar", description="qdrant: what is kept in memory of each vector; hits are rescored with all of it"
+    )
+    audit_hours: float = Field(default=24.0, ge=0, description="hours between a worker's audits of the index; 0: never")
+    recall_sample: float = Field(
+        default=0.01, ge=0, le=1, description="share of searches that `serve` repeats exactly, to measure recall"
+    )
+    recall_alert: float = Field(default=0.9, ge=0, le=1, description="mean recall below which a warning is logged")
+
+    @property
+    def engine(self) -> str:
+        return self.url.partition("+")[0]
+
+    @property
+    def address(self) -> str:
+        """Of a server; empty for other engines."""
+        return self.url.partition("+")[2]
 
 
 class EmbeddingSettings(Section):

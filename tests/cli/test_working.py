@@ -34,7 +34,7 @@ def home(tmp_path: Path, database_url: str) -> Path:
     """A folder with settings that name one source, and a database."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "tea.md").write_text(KETTLE)
-    (tmp_path / "ragstone.toml").write_text(f'[database]\nurl = "{database_url}"\n[index]\nengine = "exact"\n{SOURCE}')
+    (tmp_path / "ragstone.toml").write_text(f'[database]\nurl = "{database_url}"\n[index]\nurl = "exact"\n{SOURCE}')
     return tmp_path
 
 

@@ -44,7 +44,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGSTONE_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("RAGSTONE_INDEX_ENGINE", "exact")
+    monkeypatch.setenv("RAGSTONE_INDEX_URL", "exact")
 
 
 @pytest.mark.usefixtures("environment")

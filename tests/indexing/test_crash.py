@@ -172,7 +172,7 @@ async def test_a_killed_reindex_goes_on_where_it_was(tmp_path: Path, database_ur
     await build(was, folder)
     variables = {
         "RAGSTONE_DATABASE_URL": database_url,
-        "RAGSTONE_INDEX_ENGINE": "exact",
+        "RAGSTONE_INDEX_URL": "exact",
         "RAGSTONE_CHUNKING_MAX_TOKENS": "32",
         "RAGSTONE_CHUNKING_PREFIX": "false",
     }

@@ -167,6 +167,16 @@ class Catalog:
         parameters = {"generation": generation.id, "reason": quarantine}
         await self._connections.run(generation.tenant, ("checked",), parameters)
 
+    async def record_tuning(self, generation: Generation, engine: str, values: Metadata) -> None:
+        """Keep how an engine is best asked for this generation's hits."""
+        parameters = {"generation": generation.id, "tuning": Jsonb({engine: dict(values)})}
+        await self._connections.run(generation.tenant, ("record_tuning",), parameters)
+
+    async def fields(self, collection: Collection) -> set[str]:
+        """The names of all that its documents' metadata could ever be filtered by."""
+        rows = await self._connections.run(collection.tenant, ("fields",), {"collection": collection.id})
+        return {name for (name,) in rows}
+
     async def drop(self, collection: Collection, generation: Generation) -> bool:
         """End a generation and delete what it holds; False when it serves."""
         return await sweeping.drop(self._connections, collection, generation)
@@ -216,9 +226,8 @@ class Catalog:
 
     async def claim(self, collection: Collection, source: str, uris: Sequence[str]) -> None:
         """Make documents the source's own: what it lists no longer is then known to be gone."""
-        await self._connections.run(
-            collection.tenant, ("claim",), {"collection": collection.id, "source": source, "uris": list(uris)}
-        )
+        async with self._connections.loading(collection.tenant) as connection:
+            await publishing.claim(connection, collection, source, uris)
 
     async def touch(self, generation: Generation, revisions: Mapping[str, str], seen: int | None = None) -> None:
         """Record new revisions, by URI, of documents whose content is the same, and the moment they were seen."""

@@ -12,9 +12,10 @@ from uuid import UUID
 import psycopg
 
 from ragstone.catalog.connections import Connections, Rows
+from ragstone.catalog.fields import fields
 from ragstone.catalog.reading import vector
 from ragstone.errors import CatalogError
-from ragstone.models import Point, Replacement
+from ragstone.models import Fields, Point, Replacement
 
 POLL = 1.0
 """Seconds after which a waiter looks for itself, should a notification have been lost."""
@@ -30,29 +31,49 @@ async def replacements(connections: Connections, after: int, limit: int) -> tupl
     changed = await connections.run_as_owner("changes", {"after": after, "limit": limit})
     if not changed:
         return [], after
-    points = await _points(connections, changed)
-    return [_replacement(row, points) for row in changed], max(row[-1] for row in changed)
-
-
-async def _points(connections: Connections, changed: Rows) -> Mapping[Key, Sequence[Point]]:
     parameters = {
         "tenants": [row[0] for row in changed],
         "generations": [row[2] for row in changed],
         "documents": [row[5] for row in changed],
     }
+    points = _points(await connections.run_as_owner("points", parameters))
+    described = _fields(await connections.run_as_owner("attributes", parameters))
+    return [_replacement(row, points, described) for row in changed], max(row[-1] for row in changed)
+
+
+def _points(rows: Rows) -> Mapping[Key, Sequence[Point]]:
     points: dict[Key, list[Point]] = {}
-    for tenant, generation, document, chunk, text, stored in await connections.run_as_owner("points", parameters):
+    for tenant, generation, document, chunk, text, digest, stored in rows:
         if stored is None:
             raise CatalogError(
                 f"the vector of chunk {chunk} is missing", hint="index its document again: it is embedded anew"
             )
-        point = Point(chunk_id=chunk, text=text, vector=vector(stored))
+        point = Point(chunk_id=chunk, text=text, vector=vector(stored), hash=digest)
         points.setdefault((tenant, generation, document), []).append(point)
     return points
 
 
-def _replacement(row: tuple[Any, ...], points: Mapping[Key, Sequence[Point]]) -> Replacement:
+def _fields(rows: Rows) -> Mapping[Key, Fields]:
+    described: dict[Key, Fields] = {}
+    for tenant, generation, document, source, uri, title, media_type, modified_at, published_at, metadata in rows:
+        described[tenant, generation, document] = fields(
+            document,
+            source=source,
+            uri=uri,
+            title=title,
+            media_type=media_type,
+            modified_at=modified_at,
+            published_at=published_at,
+            metadata=metadata,
+        )
+    return described
+
+
+def _replacement(
+    row: tuple[Any, ...], points: Mapping[Key, Sequence[Point]], described: Mapping[Key, Fields]
+) -> Replacement:
     tenant, collection, generation, fingerprint, dimensions, document, _ = row
+    key = tenant, generation, document
     return Replacement(
         tenant=tenant,
         collection=collection,
@@ -60,7 +81,8 @@ def _replacement(row: tuple[Any, ...], points: Mapping[Key, Sequence[Point]]) ->
         fingerprint=fingerprint,
         dimensions=dimensions,
         document_id=document,
-        points=tuple(points.get((tenant, generation, document), ())),
+        points=tuple(points.get(key, ())),
+        fields=described.get(key, {}),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from ragstone.catalog.connections import Connection
+from ragstone.catalog.fields import of_metadata
 from ragstone.catalog.statements import statement
 from ragstone.errors import BrokenDocument, GenerationDropped
 from ragstone.models import Collection, Generation, Metadata, NewVersion, Vectors, document_id
@@ -26,6 +27,7 @@ _SECTION = ("uuid", "int4", "int4", "int4", "text[]", "int4", "int4")
 _CHUNK = ("uuid", "uuid", *("int4",) * 9, "text", "text", "bytea")
 _VECTOR = ("bytea", "bytea")
 
+_LOGGING = ("notify", "lock_change_log", "log_published")
 _ENDING = ("delete_chunks", "delete_sections", "notify", "lock_change_log", "log_deleted")
 """The statements that end versions without a new one; the last gives the positions."""
 
@@ -36,6 +38,7 @@ class Prepared:
 
     version: NewVersion
     metadata: str
+    fields: Set[str]  # names of what its metadata can be filtered by
     hashes: Sequence[bytes]
     vectors: Mapping[bytes, bytes]
 
@@ -92,7 +95,8 @@ def _prepare(version: NewVersion, dimensions: int) -> Prepared:
             hint="this is a fault of the parser, chunker or source that made it; its old version keeps serving",
         ) from error
     vectors = dict(zip(hashes, vector_bytes(version.vectors), strict=True))
-    return Prepared(version=version, metadata=metadata, hashes=hashes, vectors=vectors)
+    fields = of_metadata(version.document.metadata).keys()
+    return Prepared(version=version, metadata=metadata, fields=fields, hashes=hashes, vectors=vectors)
 
 
 def _check_strings(version: NewVersion) -> None:
@@ -157,8 +161,9 @@ async def publish(connection: Connection, generation: Generation, batch: Sequenc
         "documents": [version.document for version in versions],
         "versions": [version.id for version in versions],
         "uris": [version.prepared.version.uri for version in versions],
+        "fields": sorted({name for version in versions for name in version.prepared.fields}),
     }
-    names = "add_sections", "add_chunks", "add_vectors", "clear_failures", "notify", "lock_change_log", "log_published"
+    names = "add_sections", "add_chunks", "add_vectors", "add_fields", "clear_failures", *_LOGGING
     async with connection.pipeline():
         for name in names:
             cursor = await connection.execute(statement(name), parameters)
@@ -176,6 +181,17 @@ async def delete(connection: Connection, collection: Collection, uris: Sequence[
     await connection.execute(statement("clear_failures"), parameters)
     await connection.execute(statement("mark_deleted"), {"ids": ids, "seen": seen})
     return await end(connection, collection, ids, None)
+
+
+async def claim(connection: Connection, collection: Collection, source: str, uris: Sequence[str]) -> None:
+    """Make documents a source's own; indexes are told, for a source is filtered by."""
+    parameters: dict[str, Any] = {"collection": collection.id, "source": source, "uris": list(uris)}
+    await connection.execute(statement("lock_documents"), parameters)
+    cursor = await connection.execute(statement("claim"), parameters)
+    parameters["ids"] = [key for (key,) in await cursor.fetchall()]
+    if parameters["ids"]:
+        for name in ("notify", "lock_change_log", "log_again"):
+            await connection.execute(statement(name), parameters)
 
 
 async def end(connection: Connection, collection: Collection, ids: Sequence[UUID], generation: UUID | None) -> int:

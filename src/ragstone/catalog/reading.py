@@ -53,7 +53,8 @@ def collection(row: Row) -> Collection:
 
 
 def generation(row: Row) -> Generation:
-    key, tenant, collection, settings, embedding, created, served, checked, quarantine, digest, dimensions, spec = row
+    key, tenant, collection, settings, embedding, tuning, created, served, checked, quarantine, *space = row
+    digest, dimensions, spec = space
     fingerprint = Fingerprint(digest=digest, dimensions=dimensions, spec=spec)
     return Generation(
         id=key,
@@ -62,6 +63,7 @@ def generation(row: Row) -> Generation:
         fingerprint=fingerprint,
         settings=settings,
         embedding=embedding,
+        tuning=tuning,
         created_at=created,
         served_at=served,
         checked_at=checked,

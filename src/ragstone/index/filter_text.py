@@ -1,11 +1,11 @@
 """Filters as people write them: `tags in ("python", "go") and not source = "wiki" and modified_at >= "2024-01-01"`.
 
-    filter     = all ("or" all)*            and binds before or, not before and
-    all        = one ("and" one)*
-    one        = "not" one | "(" filter ")" | "exists" "(" field ")" | condition
-    condition  = field ("=" | "!=" | "<" | "<=" | ">" | ">=") value | field ["not"] "in" "(" value ("," value)* ")"
-    value      = "text" | 'text' | number | true | false
-    field      = letters, digits, _ . - | `anything`
+filter     = all ("or" all)*            and binds before or, not before and
+all        = one ("and" one)*
+one        = "not" one | "(" filter ")" | "exists" "(" field ")" | condition
+condition  = field ("=" | "!=" | "<" | "<=" | ">" | ">=") value | field ["not"] "in" "(" value ("," value)* ")"
+value      = "text" | 'text' | number | true | false
+field      = letters, digits, _ . - | `anything`
 """
 
 from __future__ import annotations

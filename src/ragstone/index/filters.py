@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
+from ragstone.catalog.fields import OF_EVERY_DOCUMENT
 from ragstone.errors import FilterError
 from ragstone.index import terms
 from ragstone.models import Scalar
@@ -149,10 +150,11 @@ def within(where: Filter, tenant: str, collection: str) -> Filter:
 
 def refuse_unknown(where: Filter, known: Collection[str]) -> None:
     """Raises FilterError for a field that no document of the collection has ever had: most likely a typo."""
-    for condition in conditions(where):
-        if condition.field not in known:
-            near = get_close_matches(condition.field, known, n=3) or sorted(known)[:20]
-            raise FilterError(f"no document has a field {condition.field!r}", hint=f"fields are: {', '.join(near)}")
+    for name in (condition.field for condition in conditions(where)):
+        if name not in known and name not in OF_EVERY_DOCUMENT:
+            there = {*known, *OF_EVERY_DOCUMENT}
+            near = get_close_matches(name, there, n=3) or sorted(there)[:20]
+            raise FilterError(f"no document has a field {name!r}", hint=f"fields are: {', '.join(near)}")
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
@@ -178,9 +180,10 @@ def _from_json(value: Any, depth: int) -> Filter:
         case {"not": part, **rest} if not rest:
             return Not(_from_json(part, depth + 1))
         case {"field": str(name), **rest}:
-            return condition(name, rest)
+            return condition(name, {str(operator): value for operator, value in rest.items()})
     raise FilterError(
-        f"this is no filter: {str(value)[:200]}", hint='write {"field": "tags", "eq": "python"}, or and, or, not of such'
+        f"this is no filter: {str(value)[:200]}",
+        hint='write {"field": "tags", "eq": "python"}, or and, or, not of such',
     )
 
 
@@ -208,13 +211,10 @@ def canonical(name: str) -> str:
     if not name:
         raise FilterError("a field needs a name")
     plain = name.removeprefix("metadata.")
-    return name if plain in RESERVED and name != plain else plain
+    return name if plain in OF_EVERY_DOCUMENT else plain
 
 
-RESERVED = frozenset(
-    ("tenant", "collection", "source", "uri", "title", "media_type", "modified_at", "published_at", "sample")
-)
-"""Fields of every document. A metadata field of such a name is stored, and asked for, as `metadata.<name>`."""
+_BOUNDS = "bounds are all numbers or all ISO 8601 dates"
 
 
 def _range(name: str, operators: dict[str, Any]) -> Range:
@@ -227,10 +227,10 @@ def _bound(name: str, value: Any, *, dates: bool) -> float:
     if dates:
         at = terms.moment(value) if isinstance(value, str) else None
         if at is None:
-            raise FilterError(f"{name!r} is compared with {value!r}", hint="bounds are all numbers or all ISO 8601 dates")
+            raise FilterError(f"{name!r} is compared with {value!r}", hint=_BOUNDS)
         return at
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < terms.HUGE:
-        raise FilterError(f"{name!r} is compared with {value!r}", hint="bounds are all numbers or all ISO 8601 dates")
+        raise FilterError(f"{name!r} is compared with {value!r}", hint=_BOUNDS)
     return float(value)
 
 

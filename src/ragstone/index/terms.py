@@ -1,7 +1,7 @@
 """A document's fields in the two forms that every engine can filter by: words of a set, and numbers by name.
 
-A term says that a field has a value (`["tags","python"]`) or that it has one at all (`["tags"]`). A number is a number or
-the moment of a date: `n_price`, `d_modified_at`.
+A word says that a field has a value (`["tags","python"]`) or that it has one at all (`["tags"]`). A number is a number
+or the moment of a date: `n_price`, `d_modified_at`.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ ON CONFLICT (id, tenant) DO UPDATE SET
 
 -- name: generations
 SELECT
-    g.id, g.tenant, g.collection, g.settings, g.embedding, g.created_at, g.served_at, g.checked_at, g.quarantine,
-    f.digest, f.dimensions, f.spec
+    g.id, g.tenant, g.collection, g.settings, g.embedding, g.tuning, g.created_at, g.served_at, g.checked_at,
+    g.quarantine, f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.collection = %(collection)s AND g.dropped_at IS NULL
@@ -77,8 +77,8 @@ ORDER BY g.created_at, g.id
 
 -- name: generation
 SELECT
-    g.id, g.tenant, g.collection, g.settings, g.embedding, g.created_at, g.served_at, g.checked_at, g.quarantine,
-    f.digest, f.dimensions, f.spec
+    g.id, g.tenant, g.collection, g.settings, g.embedding, g.tuning, g.created_at, g.served_at, g.checked_at,
+    g.quarantine, f.digest, f.dimensions, f.spec
 FROM ragstone.generations g
 JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 WHERE g.id = %(id)s
@@ -95,6 +95,9 @@ RETURNING c.id
 
 -- name: checked
 UPDATE ragstone.generations SET checked_at = now(), quarantine = %(reason)s WHERE id = %(generation)s
+
+-- name: record_tuning
+UPDATE ragstone.generations SET tuning = tuning || %(tuning)s::jsonb WHERE id = %(generation)s
 
 -- What serves may have changed while this waited: only the next statement sees it.
 -- name: lock_generation
@@ -230,6 +233,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('ragstone.vectors', 0))
 -- name: claim
 UPDATE ragstone.documents SET source = %(source)s
 WHERE collection = %(collection)s AND uri = ANY(%(uris)s) AND source <> %(source)s
+RETURNING id
 
 -- name: lock_documents
 SELECT FROM ragstone.documents WHERE collection = %(collection)s AND uri = ANY(%(uris)s) ORDER BY id FOR UPDATE
@@ -294,6 +298,14 @@ INSERT INTO ragstone.vectors (tenant, fingerprint, text_hash, vector)
 SELECT %(tenant)s, %(fingerprint)s, text_hash, vector FROM pg_temp.new_vectors ORDER BY text_hash
 ON CONFLICT DO NOTHING
 
+-- name: add_fields
+INSERT INTO ragstone.fields (tenant, collection, name)
+SELECT %(tenant)s, %(collection)s, name FROM unnest(%(fields)s::text[]) AS new (name)
+ON CONFLICT DO NOTHING
+
+-- name: fields
+SELECT name FROM ragstone.fields WHERE collection = %(collection)s
+
 -- name: mark_seen
 UPDATE ragstone.documents SET seen = greatest(seen, %(seen)s)
 WHERE collection = %(collection)s AND uri = ANY(%(uris)s)
@@ -329,6 +341,13 @@ SELECT pg_advisory_xact_lock(hashtextextended('ragstone.change_log', 0))
 INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
 SELECT %(tenant)s, %(collection)s, %(generation)s, document, version
 FROM unnest(%(documents)s::uuid[], %(versions)s::uuid[]) AS published (document, version)
+RETURNING position
+
+-- Documents of which something changed that indexes filter by.
+-- name: log_again
+INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
+SELECT v.tenant, %(collection)s, v.generation, v.document, v.id FROM ragstone.versions v
+WHERE v.document = ANY(%(ids)s) AND v.ended_at IS NULL
 RETURNING position
 
 -- name: log_deleted
@@ -367,15 +386,27 @@ GROUP BY e.tenant, e.collection, e.generation, g.fingerprint, f.dimensions, e.do
 ORDER BY max(e.position)
 
 -- name: points
-SELECT v.tenant, v.generation, v.document, c.id, c.prefix || c.text, x.vector
+SELECT
+    v.tenant, v.generation, v.document, c.id, c.prefix || c.text,
+    ragstone.point_hash(c.text_hash, d.source, v.title, v.media_type, v.modified_at, v.metadata), x.vector
 FROM unnest(%(tenants)s::text[], %(generations)s::uuid[], %(documents)s::uuid[]) AS w (tenant, generation, document)
 JOIN ragstone.generations g ON g.tenant = w.tenant AND g.id = w.generation
 JOIN ragstone.versions v
     ON v.tenant = w.tenant AND v.generation = w.generation AND v.document = w.document AND v.ended_at IS NULL
+JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 JOIN ragstone.chunks c ON c.tenant = v.tenant AND c.version = v.id
 LEFT JOIN ragstone.vectors x
     ON x.tenant = c.tenant AND x.fingerprint = g.fingerprint AND x.text_hash = c.text_hash
 ORDER BY v.document, v.generation, c.ordinal
+
+-- name: attributes
+SELECT
+    v.tenant, v.generation, v.document, d.source, d.uri, v.title, v.media_type, v.modified_at, v.published_at,
+    v.metadata
+FROM unnest(%(tenants)s::text[], %(generations)s::uuid[], %(documents)s::uuid[]) AS w (tenant, generation, document)
+JOIN ragstone.versions v
+    ON v.tenant = w.tenant AND v.generation = w.generation AND v.document = w.document AND v.ended_at IS NULL
+JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 
 
 -- Failures -----------------------------------------------------------------------------------------------------------
