@@ -1,75 +1,121 @@
-"""The exact index: every score computed in memory; the reference for tests and audits."""
+"""The exact index: every score computed in memory; the reference for tests and audits, and enough for small corpora."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from uuid import UUID
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.index import lexical
+from ragstone import __version__
+from ragstone.errors import WrongDimensions
+from ragstone.index.base import Health
+from ragstone.index.exact_table import Table
+from ragstone.index.filters import Filter
 from ragstone.index.progress import Progress
-from ragstone.models import Hit, Point, Replacement, Scope
+from ragstone.models import Entry, Hit, Replacement, Scope
 
-Scores = npt.NDArray[np.float64]
+BATCH = 1000  # entries that a scan gives at a time
 
 
 class ExactIndex:
-    """Brute force over numpy arrays, one table a scope. Starts empty and at position 0 in every process."""
+    """Brute force over numpy arrays, one table a scope. Starts empty and at position 0 in every process.
+
+    Work is done in threads, one call at a time: numpy lets the event loop run meanwhile.
+    """
 
     def __init__(self) -> None:
-        self._documents: dict[Scope, dict[UUID, tuple[Point, ...]]] = {}
-        self._tables: dict[Scope, _Table] = {}  # made when first searched, dropped when the scope changes
+        self._tables: dict[Scope, Table] = {}  # none of them empty
+        self._dimensions: dict[str, int] = {}  # of each space that was ever written to
+        self._lock = threading.Lock()
         self._progress = Progress()
         self._source = ""
-
-    async def position(self) -> int:
-        return self._progress.position
 
     async def source(self) -> str:
         return self._source
 
+    async def position(self) -> int:
+        return self._progress.position
+
     async def reset(self, source: str) -> None:
-        self._documents.clear()
-        self._tables.clear()
-        self._source = source
+        with self._lock:
+            self._tables.clear()
+            self._dimensions.clear()
+            self._source = source
         await self._progress.move(0)
 
     async def apply(self, replacements: Sequence[Replacement], position: int) -> None:
-        for r in replacements:
-            scope = Scope(tenant=r.tenant, generation=r.generation, fingerprint=r.fingerprint)
-            documents = self._documents.setdefault(scope, {})
-            documents.pop(r.document_id, None)
-            if r.points:
-                documents[r.document_id] = r.points
-            self._tables.pop(scope, None)
-        await self._progress.move(position)
+        await asyncio.to_thread(self._apply, replacements)
+        await self._progress.move(max(position, self._progress.position))
+
+    def _apply(self, replacements: Sequence[Replacement]) -> None:
+        with self._lock:
+            self._dimensions = _known(self._dimensions, replacements)
+            for r in replacements:
+                scope = Scope(tenant=r.tenant, generation=r.generation, fingerprint=r.fingerprint)
+                table = self._tables.setdefault(scope, Table(r.dimensions))
+                table.put(r)
+                if not len(table):
+                    del self._tables[scope]
 
     async def search(
-        self, scope: Scope, *, vector: npt.NDArray[np.float32] | None, text: str | None, limit: int
+        self,
+        scope: Scope,
+        *,
+        vector: npt.NDArray[np.float32] | None,
+        text: str | None,
+        limit: int,
+        where: Filter | None = None,
+        ef: int | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
-        table = self._table(scope)
-        cosine = None if vector is None else table.cosine(vector)
-        bm25 = None if text is None else table.bm25(text)
-        found: set[int] = set()
-        if cosine is not None:
-            found.update(_best(cosine, limit))
-        if bm25 is not None:
-            found.update(row for row in _best(bm25, limit) if bm25[row] > 0)
-        return [
-            Hit(
-                chunk_id=table.ids[row],
-                cosine=None if cosine is None else float(cosine[row]),
-                bm25=None if bm25 is None else float(bm25[row]),
-            )
-            for row in found
-        ]
+        return await asyncio.to_thread(self._search, scope, vector, text, limit, where)
 
-    async def count(self, scope: Scope) -> int:
-        return sum(len(points) for points in self._documents.get(scope, {}).values())
+    def _search(
+        self, scope: Scope, vector: npt.NDArray[np.float32] | None, text: str | None, limit: int, where: Filter | None
+    ) -> list[Hit]:
+        with self._lock:
+            table = self._tables.get(scope)
+            if table is None:
+                return []
+            if vector is not None:
+                _check(vector, self._dimensions[scope.fingerprint])
+            return table.search(vector, text, limit, where)
+
+    async def count(self, scope: Scope, where: Filter | None = None) -> int:
+        return await asyncio.to_thread(self._count, scope, where)
+
+    def _count(self, scope: Scope, where: Filter | None) -> int:
+        with self._lock:
+            table = self._tables.get(scope)
+            return 0 if table is None else len(table.rows(where))
+
+    async def scan(self, scope: Scope) -> AsyncIterator[Sequence[Entry]]:
+        entries = await asyncio.to_thread(self._entries, scope)
+        for start in range(0, len(entries), BATCH):
+            yield entries[start : start + BATCH]
+
+    def _entries(self, scope: Scope) -> list[Entry]:
+        with self._lock:
+            table = self._tables.get(scope)
+            return [] if table is None else table.entries()
+
+    async def scopes(self) -> list[Scope]:
+        with self._lock:
+            return list(self._tables)
+
+    async def drop(self, scope: Scope) -> None:
+        with self._lock:
+            self._tables.pop(scope, None)
+
+    async def health(self) -> Health:
+        with self._lock:
+            points = sum(len(table) for table in self._tables.values())
+        return Health(
+            engine="exact", version=__version__, state="ready", position=self._progress.position, points=points
+        )
 
     async def wait(self, position: int, timeout: float) -> bool:
         return await self._progress.wait(position, timeout)
@@ -77,46 +123,28 @@ class ExactIndex:
     async def aclose(self) -> None:
         """Nothing to give back."""
 
-    def _table(self, scope: Scope) -> _Table:
-        if scope not in self._documents:
-            return _Table.of([])
-        if scope not in self._tables:
-            points = [point for points in self._documents[scope].values() for point in points]
-            self._tables[scope] = _Table.of(points)
-        return self._tables[scope]
+
+def _known(dimensions: dict[str, int], replacements: Sequence[Replacement]) -> dict[str, int]:
+    """The dimensions of each space, once these are in it. Raises WrongDimensions."""
+    known = dict(dimensions)
+    for r in replacements:
+        if not r.points:
+            continue
+        wanted = known.setdefault(r.fingerprint, r.dimensions)
+        if r.dimensions != wanted:
+            raise _wrong(r.dimensions, wanted)
+        for point in r.points:
+            _check(point.vector, wanted)
+    return known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """The points of one scope: a unit vector and the word weights of each row."""
-
-    ids: list[UUID]
-    vectors: Scores
-    words: list[dict[int, float]]
-    containing: Counter[int]
-
-    @classmethod
-    def of(cls, points: Sequence[Point]) -> _Table:
-        vectors = np.array([_unit(point.vector) for point in points])
-        weights = [lexical.document(point.text) for point in points]
-        words = [dict(zip(w.indices, w.values, strict=True)) for w in weights]
-        containing = Counter(word for row in words for word in row)
-        return cls(ids=[point.chunk_id for point in points], vectors=vectors, words=words, containing=containing)
-
-    def cosine(self, vector: npt.NDArray[np.float32]) -> Scores:
-        return self.vectors @ _unit(vector) if self.ids else np.zeros(0)
-
-    def bm25(self, text: str) -> Scores:
-        total = len(self.ids)
-        idf = {word: lexical.idf(total, self.containing[word]) for word in lexical.query(text).indices}
-        return np.array([sum(idf[word] * row.get(word, 0.0) for word in idf) for row in self.words], dtype=np.float64)
+def _check(vector: npt.NDArray[np.float32], wanted: int) -> None:
+    if vector.shape != (wanted,):
+        raise _wrong(vector.size, wanted)
 
 
-def _unit(vector: npt.NDArray[np.float32]) -> Scores:
-    wide = vector.astype(np.float64)
-    return wide / (np.linalg.norm(wide) or 1.0)
-
-
-def _best(scores: Scores, limit: int) -> list[int]:
-    rows: list[int] = np.argsort(-scores, kind="stable")[: max(limit, 0)].tolist()
-    return rows
+def _wrong(dimensions: int, wanted: int) -> WrongDimensions:
+    return WrongDimensions(
+        f"a vector has {dimensions} numbers, those of its space have {wanted}",
+        hint="vectors of another length belong in a space, and so in a generation, of their own",
+    )
