@@ -8,9 +8,9 @@ from html import escape
 from string import Template
 
 from ragstone.evaluation.chunk_lab import MEASURES, Result
-from ragstone.evaluation.chunk_plot import plot, sample
+from ragstone.evaluation.chunk_plot import plot
+from ragstone.plot import STYLE, key
 
-# Colours of Okabe and Ito, made darker on light ground and lighter on dark until each stands out 3:1 at least.
 _PAGE = Template("""\
 <!doctype html>
 <html lang="en">
@@ -20,36 +20,7 @@ _PAGE = Template("""\
 <meta name="color-scheme" content="light dark">
 <title>$title</title>
 <style>
-:root { --ground: #fff; --text: #1b1b1b; --faint: #595959; --rule: #dcdcdc;
-  --c0: #0072b2; --c1: #b34700; --c2: #00795a; --c3: #a3498a; --c4: #8a6d00; }
-@media (prefers-color-scheme: dark) {
-  :root { --ground: #16181b; --text: #ececec; --faint: #ababab; --rule: #3a3d42;
-    --c0: #56b4e9; --c1: #ff9a4d; --c2: #2fc79a; --c3: #e39bc8; --c4: #e8c341; } }
-body { margin: 2rem auto; padding: 0 1rem; max-width: 62rem; background: var(--ground); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; }
-p, .legend { color: var(--faint); max-width: 48rem; }
-svg { width: 100%; height: auto; }
-svg text { fill: var(--faint); font-size: 14px; }
-.grid { stroke: var(--rule); }
-.line { fill: none; stroke: var(--ink); stroke-width: 1; stroke-opacity: .45; }
-.mark { stroke: var(--ink); stroke-width: 2; }
-.mark:hover { stroke: var(--text); }
-.filled { fill: var(--ink); }
-.hollow { fill: var(--ground); }
-.s0 { --ink: var(--c0); } .s1 { --ink: var(--c1); } .s2 { --ink: var(--c2); } .s3 { --ink: var(--c3); }
-.s4 { --ink: var(--c4); }
-.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; padding: 0; list-style: none; }
-.legend li { display: flex; align-items: center; gap: .4rem; }
-svg.key { width: 1.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: 1.5rem 0 .5rem; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td small { color: var(--faint); }
-td.best { font-weight: 700; }
-</style>
+$style</style>
 </head>
 <body>
 <h1>$title</h1>
@@ -93,6 +64,7 @@ def page(report: Report) -> str:
     """The whole file."""
     strategies = list(dict.fromkeys(result.strategy for result in report.results))
     return _PAGE.substitute(
+        style=STYLE,
         title=escape(f"Chunking of {report.dataset}"),
         setting=escape(_setting(report)),
         plot=plot(report.results, strategies, report.top_k),
@@ -113,7 +85,7 @@ def _setting(report: Report) -> str:
 
 
 def _legend(strategies: Sequence[str]) -> str:
-    keys = [f"<li>{sample(n, filled=True)} {escape(strategy)}</li>" for n, strategy in enumerate(strategies)]
+    keys = [f"<li>{key(n, filled=True)} {escape(strategy)}</li>" for n, strategy in enumerate(strategies)]
     return "".join([*keys, "<li>filled: with overlap, hollow: without</li>"])
 
 
