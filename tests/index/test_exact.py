@@ -10,6 +10,8 @@ from ragstone.index.exact import ExactIndex
 
 
 class TestExactIndex(IndexContract):
+    engine = "exact"
+
     @pytest.fixture
     def index(self) -> Index:
         return ExactIndex()
