@@ -9,6 +9,7 @@ from typing import TypeAlias
 from uuid import UUID, uuid4
 
 from ragstone.generation.base import Generator
+from ragstone.index.filters import Filter
 from ragstone.models import Citation, Passage, Prompt, Scope
 from ragstone.prompting.citations import CitationEvent, CitationScanner, Cited, Text, Unknown
 from ragstone.prompting.prompt import Built, build
@@ -56,13 +57,18 @@ class Answerer:
     generator: Generator
 
     async def answer(
-        self, question: str, scope: Scope, retrieval: RetrievalSettings, prompting: PromptSettings
+        self,
+        question: str,
+        scope: Scope,
+        retrieval: RetrievalSettings,
+        prompting: PromptSettings,
+        where: Filter | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Sources, then Tokens, then Done. Closing the iterator early cancels what is under way.
 
         Raises what retrieval, the prompt and the generator raise. Without passages the generator is not called.
         """
-        found, prompt = await self.prepare(question, scope, retrieval, prompting)
+        found, prompt = await self.prepare(question, scope, retrieval, prompting, where)
         yield Sources(passages=prompt.passages)
         written = _Written(CitationScanner(prompt.passages))
         with found.trace.stage("generate"):
@@ -87,10 +93,15 @@ class Answerer:
         )
 
     async def prepare(
-        self, question: str, scope: Scope, retrieval: RetrievalSettings, prompting: PromptSettings
+        self,
+        question: str,
+        scope: Scope,
+        retrieval: RetrievalSettings,
+        prompting: PromptSettings,
+        where: Filter | None = None,
     ) -> tuple[Retrieved, Prompt]:
         """All that comes before generation; its trace ends with the stage `prompt`."""
-        found = await self.retriever.retrieve(question, scope, retrieval)
+        found = await self.retriever.retrieve(question, scope, retrieval, where)
         with found.trace.stage("prompt") as stage:
             built = build(question, found.passages, self.generator.count, prompting, self.generator.context_window)
             _account(stage, built, len(found.passages))

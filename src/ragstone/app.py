@@ -22,9 +22,10 @@ from ragstone.generation.base import Generator
 from ragstone.index.applier import Applier
 from ragstone.index.base import Index
 from ragstone.index.exact import ExactIndex
+from ragstone.index.filters import Filter, refuse_unknown, within
 from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Generation, Scope, scope_of
-from ragstone.parts import Embedders, make_generator, make_index
+from ragstone.parts import Embedders, breadth, make_generator, make_index
 from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import RetrievalSettings, Settings
 
@@ -110,24 +111,37 @@ class Ragstone:
 
     # --- answering ----------------------------------------------------------------------------------------------
 
-    async def explain(self, question: str, retrieval: RetrievalSettings | None = None) -> Retrieved:
+    async def explain(
+        self, question: str, retrieval: RetrievalSettings | None = None, where: Filter | None = None
+    ) -> Retrieved:
         """What `answer` would draw from, with the account of the prompt as well; nothing is generated."""
         serving = await self._current()
         retrieval = retrieval or self.settings.retrieval
+        where = await self._narrowed(where, serving.generation)
         scope = scope_of(serving.generation)
-        return (await serving.answerer.prepare(question, scope, retrieval, self.settings.prompt))[0]
+        return (await serving.answerer.prepare(question, scope, retrieval, self.settings.prompt, where))[0]
 
-    async def search(self, question: str, retrieval: RetrievalSettings | None = None) -> Retrieved:
-        """Passages for a question, with the account of every stage."""
+    async def search(
+        self, question: str, retrieval: RetrievalSettings | None = None, where: Filter | None = None
+    ) -> Retrieved:
+        """Passages for a question, of documents that the filter lets through, with the account of every stage.
+
+        Raises FilterError for a field that no document has.
+        """
         serving = await self._current()
+        where = await self._narrowed(where, serving.generation)
         scope = scope_of(serving.generation)
-        return await serving.retriever.retrieve(question, scope, retrieval or self.settings.retrieval)
+        return await serving.retriever.retrieve(question, scope, retrieval or self.settings.retrieval, where)
 
-    async def answer(self, question: str, retrieval: RetrievalSettings | None = None) -> AsyncGenerator[Event, None]:
+    async def answer(
+        self, question: str, retrieval: RetrievalSettings | None = None, where: Filter | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Sources, Tokens and Done, as they come. Closing the iterator cancels what is under way."""
         serving = await self._current()
+        retrieval = retrieval or self.settings.retrieval
+        where = await self._narrowed(where, serving.generation)
         scope = scope_of(serving.generation)
-        events = serving.answerer.answer(question, scope, retrieval or self.settings.retrieval, self.settings.prompt)
+        events = serving.answerer.answer(question, scope, retrieval, self.settings.prompt, where)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -147,6 +161,15 @@ class Ragstone:
         Raises NothingIndexed, or FingerprintMismatch when its model is not the one that it was built with.
         """
         return (await self._current()).generation
+
+    async def _narrowed(self, where: Filter | None, generation: Generation) -> Filter | None:
+        """A filter as a search of this collection takes it. Raises FilterError for a field that no document has."""
+        if where is None:
+            return None
+        collection = await self.catalog.collection(generation.tenant, self.settings.collection)
+        assert collection is not None  # its generation serves
+        refuse_unknown(where, await self.catalog.fields(collection))
+        return within(where, generation.tenant, collection.name)
 
     async def _current(self) -> Serving:
         if self._serving is None or time.monotonic() - self._seen > NOTICED:
@@ -196,7 +219,9 @@ class Ragstone:
         self._refuse_quarantine(generation)
         if self.settings.drift.queries == "refuse":
             await fingerprint.check(await self.catalog.probes(generation.fingerprint), embedder)
-        retriever = Retriever(embedder=embedder, index=self.index, reader=self.catalog)
+        retriever = Retriever(
+            embedder=embedder, index=self.index, reader=self.catalog, ef=breadth(self.settings.index, generation)
+        )
         generator = make_generator(self.settings, embedder)
         answerer = Answerer(retriever=retriever, generator=generator)
         return Serving(generation=generation, retriever=retriever, answerer=answerer, generator=generator)

@@ -16,7 +16,7 @@ from ragstone.index.base import Index
 from ragstone.indexing import drift
 from ragstone.models import Collection, Generation, scope_of
 from ragstone.parsing.parse import PARSER_VERSION
-from ragstone.parts import Embedders
+from ragstone.parts import Embedders, breadth
 from ragstone.retrieval.pipeline import Retriever
 from ragstone.settings import ChunkingSettings, Settings
 
@@ -121,7 +121,9 @@ class Generations:
         kept = self._settings.indexing
         dropped = 0
         for generation in await self._expired(collection, everything=everything):
-            dropped += await self._catalog.drop(collection, generation)
+            if await self._catalog.drop(collection, generation):
+                await self._index.drop(scope_of(generation))
+                dropped += 1
         swept = await self._catalog.sweep(
             collection,
             history=kept.history_hours,
@@ -187,5 +189,10 @@ class Generations:
         return "headings", [Question(text=" ".join(path[-2:]), relevant={uri: 1}) for uri, path in headings]
 
     def _side(self, generation: Generation) -> Side:
-        retriever = Retriever(embedder=self._embedders.of(generation), index=self._index, reader=self._catalog)
+        retriever = Retriever(
+            embedder=self._embedders.of(generation),
+            index=self._index,
+            reader=self._catalog,
+            ef=breadth(self._settings.index, generation),
+        )
         return Side(retriever=retriever, scope=scope_of(generation))

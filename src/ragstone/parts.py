@@ -18,7 +18,7 @@ from ragstone.generation.base import Generator
 from ragstone.index.base import Index
 from ragstone.indexing.pipeline import Recipe
 from ragstone.models import Collection, Generation, Vectors
-from ragstone.settings import ChunkingSettings, EmbeddingSettings, Settings
+from ragstone.settings import ChunkingSettings, EmbeddingSettings, IndexSettings, Settings
 from ragstone.source_settings import FolderSource, ObjectStoreSource, PushSource, SqlSource, WebSource
 from ragstone.source_settings import Source as SourceSettings
 from ragstone.sources.base import Source
@@ -110,6 +110,14 @@ def make_index(settings: Settings, url: str | None) -> Index | ExactIndex:
     from ragstone.index.edge.client import EdgeIndex
 
     return EdgeIndex.open(settings.data_dir, url, ef=settings.index.ef, linger=settings.index.linger)
+
+
+def breadth(settings: IndexSettings, generation: Generation) -> int | None:
+    """How broadly a generation's graph is searched: as set, or as `ragstone tune` found; None: the engine's default."""
+    if settings.ef is not None:
+        return settings.ef
+    found = generation.tuning.get(settings.engine, {}).get("ef")
+    return None if found is None else int(found)
 
 
 class Embedders:

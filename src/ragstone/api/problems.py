@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from ragstone.api.schemas import Problem
 from ragstone.errors import (
     CatalogUnavailable,
+    FilterError,
     IndexUnavailable,
     NothingIndexed,
     PromptTooLong,
@@ -23,6 +24,7 @@ from ragstone.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[RagstoneError], int] = {
+    FilterError: 422,
     NothingIndexed: 409,
     SettingsError: 422,
     PromptTooLong: 422,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from ragstone.answering import Done
+from ragstone.index.filter_text import parse
+from ragstone.index.filters import Filter, from_json
 from ragstone.models import Citation, Passage
 from ragstone.telemetry import Trace
 
@@ -35,6 +37,17 @@ class SearchRequest(BaseModel):
     question: Question
     top_k: int | None = Field(default=None, ge=1, le=100, description="passages at most")
     mode: Literal["hybrid", "dense", "bm25"] | None = None
+    where: str | dict[str, Any] | None = Field(
+        default=None,
+        description="only documents of which this holds: a filter as text or JSON, see docs/engines.md",
+        examples=['tags in ("hr", "legal") and modified_at >= "2024-01-01"', {"field": "source", "eq": "handbook"}],
+    )
+
+    def filter(self) -> Filter | None:
+        """Raises FilterError."""
+        if isinstance(self.where, str):
+            return parse(self.where)
+        return None if self.where is None else from_json(self.where)
 
 
 class AnswerRequest(SearchRequest):

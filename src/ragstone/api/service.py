@@ -79,7 +79,7 @@ Service = Annotated[Ragstone, Depends(_ragstone)]
 
 async def search(body: SearchRequest, ragstone: Service, response: Response) -> SearchBody:
     """Passages for a question, best first."""
-    found = await ragstone.search(body.question, _retrieval(body, ragstone))
+    found = await ragstone.search(body.question, _retrieval(body, ragstone), body.filter())
     response.headers["Server-Timing"] = found.trace.server_timing()
     return SearchBody(
         passages=[PassageBody.of(passage) for passage in found.passages], stages=StageBody.all_of(found.trace)
@@ -88,7 +88,7 @@ async def search(body: SearchRequest, ragstone: Service, response: Response) -> 
 
 async def answers(body: AnswerRequest, request: Request, ragstone: Service) -> Response:
     """An answer from the indexed documents with citations, or a refusal."""
-    events = ragstone.answer(body.question, _retrieval(body, ragstone))
+    events = ragstone.answer(body.question, _retrieval(body, ragstone), body.filter())
     return await _while_connected(request, _streamed(events) if body.stream else _whole(events))
 
 

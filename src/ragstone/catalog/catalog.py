@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, repeat
@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from ragstone.catalog import changelog, publishing, reading, sweeping
+from ragstone.catalog.auditing import Auditing
 from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connection, Connections, conninfo
 from ragstone.catalog.faults import catalog_errors
@@ -55,6 +56,7 @@ class Catalog:
         self.url = url
         self.queue = Queue(self._connections)
         self.pushed = Pushed(self._connections)
+        self.auditing = Auditing(url, self._connections)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
@@ -83,8 +85,12 @@ class Catalog:
         rows = await self._connections.run(tenant, ("collection",), {"name": name})
         return reading.collection(rows[0]) if rows else None
 
+    def alone(self, collection: Collection, work: str) -> AbstractAsyncContextManager[Callable[[], Awaitable[None]]]:
+        """As `only`, for work on one collection."""
+        return self.only(f"{collection.id} {work}")
+
     @asynccontextmanager
-    async def alone(self, collection: Collection, work: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    async def only(self, work: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Nobody else does this work meanwhile: whoever comes later waits. A process that dies frees it.
 
         A connection that is lost frees it too, which what it gives tells by CatalogUnavailable.
@@ -93,7 +99,7 @@ class Catalog:
             connection = await AsyncConnection.connect(self.url, autocommit=True)
         try:
             with catalog_errors():
-                await _lock(connection, f"{collection.id} {work}")
+                await _lock(connection, work)
             yield partial(_still_there, connection)
         finally:
             await connection.close()
@@ -182,7 +188,7 @@ class Catalog:
         return await sweeping.drop(self._connections, collection, generation)
 
     async def sweep(self, collection: Collection, *, history: int, tombstones: int, questions: int) -> sweeping.Swept:
-        """Remove ended versions, tombstones and questions older than so many hours, and vectors that no chunk uses."""
+        """Remove ended versions, tombstones and questions older than so many hours; unused vectors and log entries."""
         return await sweeping.sweep(self._connections, collection, history, tombstones, questions)
 
     async def probes(self, fingerprint: Fingerprint) -> Vectors:

@@ -14,6 +14,7 @@ from ragstone.settings import RetrievalSettings, Settings
 if TYPE_CHECKING:
     from ragstone.answering import Done
     from ragstone.app import Ragstone
+    from ragstone.index.filters import Filter
     from ragstone.models import Passage
     from ragstone.retrieval.pipeline import Retrieved
     from ragstone.telemetry import Trace
@@ -22,6 +23,10 @@ INDEX_WAIT = 30.0  # seconds
 
 TopK = Annotated[int | None, typer.Option(min=1, max=100, help="Passages at most.", show_default="settings")]
 Mode = Annotated[str | None, typer.Option(help="hybrid, dense or bm25.", show_default="settings")]
+Where = Annotated[
+    str | None,
+    typer.Option(help='Only documents of which this holds: tags in ("a", "b") and year >= 2020.', metavar="FILTER"),
+]
 
 
 def ask(
@@ -29,6 +34,7 @@ def ask(
     question: Question,
     top_k: TopK = None,
     mode: Mode = None,
+    where: Where = None,
     timings: Annotated[bool, typer.Option("--timings", help="Show how long each step took.")] = False,
     json: Json = False,
 ) -> None:
@@ -38,7 +44,7 @@ def ask(
     `ragstone ask --timings "Who approves expenses?"`, `ragstone ask --json "…" | jq .answer`
     """
     settings = _adjusted(settings_of(context), top_k, mode)
-    passages, done = run(_ask(settings, question, quiet=json))
+    passages, done = run(_ask(settings, question, where, quiet=json))
     if json:
         print_json(answer_record(passages, done))
     else:
@@ -50,13 +56,19 @@ def ask(
 
 
 def search(
-    context: typer.Context, question: Question, top_k: TopK = None, mode: Mode = None, json: Json = False
+    context: typer.Context,
+    question: Question,
+    top_k: TopK = None,
+    mode: Mode = None,
+    where: Where = None,
+    json: Json = False,
 ) -> None:
     """Show the passages that a question finds, with their scores.
 
-    Example: `ragstone search --top-k 3 --mode bm25 "error E4012"`
+    Examples: `ragstone search --top-k 3 --mode bm25 "error E4012"`,
+    `ragstone search --where 'source = "handbook" and modified_at >= "2024-01-01"' "leave"`
     """
-    found = run(_search(_adjusted(settings_of(context), top_k, mode), question))
+    found = run(_search(_adjusted(settings_of(context), top_k, mode), question, where))
     if json:
         print_json({"question": question, "passages": found.passages, "timing_ms": milliseconds(found.trace)})
         return
@@ -74,13 +86,14 @@ def explain(
     document: Annotated[str, typer.Option(help="Only chunks of documents whose URI contains this.")] = "",
     top_k: TopK = None,
     mode: Mode = None,
+    where: Where = None,
     json: Json = False,
 ) -> None:
     """Show what became of every candidate of a question: its scores, and the stage and reason that removed it.
 
     Example: `ragstone explain --document leave "How many days off?"`
     """
-    found, rows = run(_explain(_adjusted(settings_of(context), top_k, mode), question, document))
+    found, rows = run(_explain(_adjusted(settings_of(context), top_k, mode), question, document, where))
     if json:
         print_json({"question": question, "candidates": rows, "stages": found.trace.stages})
         return
@@ -98,13 +111,16 @@ def explain(
 # --- the work ---------------------------------------------------------------------------------------------------
 
 
-async def _ask(settings: Settings, question: str, *, quiet: bool) -> tuple[tuple[Passage, ...], Done]:
+async def _ask(
+    settings: Settings, question: str, where: str | None, *, quiet: bool
+) -> tuple[tuple[Passage, ...], Done]:
     from ragstone.answering import Done, Sources, Token
     from ragstone.app import open_ragstone
 
+    condition = _filter(where)
     async with open_ragstone(settings) as ragstone:
         await _wait_for_index(ragstone)
-        async for event in ragstone.answer(question):
+        async for event in ragstone.answer(question, where=condition):
             match event:
                 case Sources(passages=passages):
                     pass
@@ -117,20 +133,24 @@ async def _ask(settings: Settings, question: str, *, quiet: bool) -> tuple[tuple
     return passages, done
 
 
-async def _search(settings: Settings, question: str) -> Retrieved:
+async def _search(settings: Settings, question: str, where: str | None) -> Retrieved:
     from ragstone.app import open_ragstone
 
+    condition = _filter(where)
     async with open_ragstone(settings) as ragstone:
         await _wait_for_index(ragstone)
-        return await ragstone.search(question)
+        return await ragstone.search(question, where=condition)
 
 
-async def _explain(settings: Settings, question: str, document: str) -> tuple[Retrieved, list[dict[str, object]]]:
+async def _explain(
+    settings: Settings, question: str, document: str, where: str | None
+) -> tuple[Retrieved, list[dict[str, object]]]:
     from ragstone.app import open_ragstone
 
+    condition = _filter(where)
     async with open_ragstone(settings) as ragstone:
         await _wait_for_index(ragstone)
-        found = await ragstone.explain(question)
+        found = await ragstone.explain(question, where=condition)
         scope = await ragstone.scope()
         ids = [fused.hit.chunk_id for fused in found.ranked]
         chunks = await ragstone.catalog.chunks(scope.generation, scope.tenant, ids)
@@ -151,6 +171,13 @@ async def _explain(settings: Settings, question: str, document: str) -> tuple[Re
                 }
             )
     return found, rows
+
+
+def _filter(where: str | None) -> Filter | None:
+    """Read before anything is started: a typo is told at once."""
+    from ragstone.index.filter_text import parse
+
+    return None if where is None else parse(where)
 
 
 async def _wait_for_index(ragstone: Ragstone) -> None:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
-
 from ragstone.embedding.base import Embedder
 from ragstone.index.base import Index
+from ragstone.index.filters import Filter
 from ragstone.models import Candidate, Passage, Scope, StoredChunk
 from ragstone.retrieval.duplicates import distinct
 from ragstone.retrieval.fusion import Fused, fuse
@@ -49,20 +47,34 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retriever:
-    """Finds passages for questions."""
+    """Finds passages for questions. `ef` is the breadth of the graph search; None leaves it to the index."""
 
     embedder: Embedder
     index: Index
     reader: ChunkReader
+    ef: int | None = None
 
-    async def retrieve(self, question: str, scope: Scope, settings: RetrievalSettings) -> Retrieved:
-        """Raises IndexFailure, CatalogError or ProviderError; a question that finds nothing gives no passages."""
+    async def retrieve(
+        self, question: str, scope: Scope, settings: RetrievalSettings, where: Filter | None = None
+    ) -> Retrieved:
+        """Passages of documents that the filter lets through, all of them without one.
+
+        Raises IndexFailure, CatalogError or ProviderError; a question that finds nothing gives no passages.
+        """
         trace = Trace()
         vector = None
         if settings.mode != "bm25":
             with trace.stage("embed"):
                 vector = (await self.embedder.embed([question], "query"))[0]
-        ranked = await self._rank(question, vector, scope, settings, trace)
+        with trace.stage("search") as stage:
+            text = None if settings.mode == "dense" else question
+            hits = await self.index.search(
+                scope, vector=vector, text=text, limit=settings.candidates, where=where, ef=self.ef
+            )
+            stage.given = len(hits)
+        with trace.stage("fuse") as stage:
+            ranked = fuse(hits, settings)
+            _count(stage, hits, ranked)
         with trace.stage("threshold") as stage:
             near = above(ranked, settings.min_cosine, stage)
             _count(stage, ranked, near)
@@ -81,23 +93,6 @@ class Retriever:
             passages = join(wide)
             _count(stage, wide, passages)
         return Retrieved(question=question, passages=passages, ranked=tuple(ranked), trace=trace)
-
-    async def _rank(
-        self,
-        question: str,
-        vector: npt.NDArray[np.float32] | None,
-        scope: Scope,
-        settings: RetrievalSettings,
-        trace: Trace,
-    ) -> list[Fused]:
-        with trace.stage("search") as stage:
-            text = None if settings.mode == "dense" else question
-            hits = await self.index.search(scope, vector=vector, text=text, limit=settings.candidates)
-            stage.given = len(hits)
-        with trace.stage("fuse") as stage:
-            ranked = fuse(hits, settings)
-            _count(stage, hits, ranked)
-        return ranked
 
     async def _hydrate(self, near: Sequence[Fused], scope: Scope, stage: Stage) -> list[Candidate]:
         """Text comes from the catalog alone: a chunk that it does not give is not shown, whatever the index says."""
