@@ -13,6 +13,7 @@ from ragstone.models import Collection, Generation
 _DOCUMENTS = 500  # whose chunks are deleted in one transaction
 _FOUND = 200_000  # unused vectors that one look finds
 _VECTORS = 10_000  # that are deleted while publishing waits
+_ENTRIES = 10_000  # of the change log that one transaction looks at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Swept:
     versions: int = 0
     tombstones: int = 0
     questions: int = 0
+    entries: int = 0  # of the change log, that a later one has made useless
 
 
 async def drop(connections: Connections, collection: Collection, generation: Generation) -> bool:
@@ -61,6 +63,7 @@ async def sweep(connections: Connections, collection: Collection, history: int, 
         + await _delete(connections, collection, "sweep_pushed", tombstones),
         questions=await _delete(connections, collection, "sweep_questions", asked),
         vectors=await _sweep_vectors(connections, collection),
+        entries=await compact(connections),
     )
 
 
@@ -82,3 +85,21 @@ async def _sweep_vectors(connections: Connections, collection: Collection) -> in
             parameters = {"hashes": list(hashes), "fingerprints": list(fingerprints), "after": after}
             swept += len(await connections.run(collection.tenant, ("lock_vectors", "sweep_vectors"), parameters))
     return swept
+
+
+async def compact(connections: Connections) -> int:
+    """Delete what a later entry of the change log makes useless, for all tenants; gives how many entries.
+
+    Who follows the log is given the newest state of a document, so its newest entry says all that the others would. A
+    deletion stays as long as it is that: an index that lags behind it has points to let go.
+    """
+    deleted, looked_at = 0, _ENTRIES
+    while looked_at == _ENTRIES:
+        async with connections.owner() as connection, connection.transaction():
+            await connection.execute(statement("lock_compaction"))
+            cursor = await connection.execute(statement("compact"), {"limit": _ENTRIES})
+            row = await cursor.fetchone()
+        assert row is not None
+        superseded, looked_at = row
+        deleted += superseded
+    return deleted

@@ -638,3 +638,119 @@ RETURNING id
 
 -- name: count_workers
 SELECT count(*) FROM ragstone_queue.procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %(lease)s)
+
+
+-- Auditing -----------------------------------------------------------------------------------------------------------
+-- An index holds all tenants' points, so these see all tenants; of documents they give ids and URIs, never text.
+
+-- A generation whose drop was interrupted still has its documents in the index, until a sweep ends them.
+-- name: held_scopes
+SELECT g.tenant, g.id, g.fingerprint
+FROM ragstone.generations g
+WHERE g.dropped_at IS NULL OR EXISTS (
+    SELECT FROM ragstone.versions v WHERE v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+)
+ORDER BY g.tenant, g.created_at, g.id
+
+-- name: holdings
+WITH held AS (SELECT tenant, version, count(*) AS chunks FROM ragstone.chunks GROUP BY tenant, version)
+SELECT g.tenant, g.id, g.fingerprint, c.name, c.serving = g.id, count(v.id), coalesce(sum(h.chunks), 0)::bigint
+FROM ragstone.generations g
+JOIN ragstone.collections c ON c.tenant = g.tenant AND c.id = g.collection
+LEFT JOIN ragstone.versions v ON v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+LEFT JOIN held h ON h.tenant = v.tenant AND h.version = v.id
+WHERE g.dropped_at IS NULL
+GROUP BY g.tenant, g.id, c.name, c.serving
+ORDER BY g.tenant, c.name, g.created_at, g.id
+
+-- All rows will be read: the plan must not be one whose first rows come quickly and whose last never do.
+-- name: read_all_of_cursors
+SET LOCAL cursor_tuple_fraction = 1
+
+-- name: expected_points
+SELECT c.id, v.document, ragstone.point_hash(c.text_hash, d.source, v.title, v.media_type, v.modified_at, v.metadata)
+FROM ragstone.generations g
+JOIN ragstone.versions v ON v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
+JOIN ragstone.chunks c ON c.tenant = v.tenant AND c.version = v.id
+WHERE g.tenant = %(tenant)s AND g.id = %(generation)s AND g.fingerprint = %(fingerprint)s
+ORDER BY c.id
+
+-- name: changed_since
+SELECT DISTINCT document FROM ragstone.change_log
+WHERE position > %(after)s AND tenant = %(tenant)s AND generation = %(generation)s
+    AND document = ANY(%(documents)s)
+
+-- name: count_changed_since
+SELECT count(DISTINCT document) FROM ragstone.change_log
+WHERE position > %(after)s AND tenant = %(tenant)s AND generation = %(generation)s
+
+-- name: foreign_documents
+SELECT id FROM ragstone.documents WHERE id = ANY(%(documents)s) AND tenant <> %(tenant)s
+
+-- name: uris
+SELECT id, uri FROM ragstone.documents WHERE id = ANY(%(documents)s)
+
+-- Whatever an index has of these documents in the generation is then made what it should be.
+-- name: log_documents
+INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
+SELECT g.tenant, g.collection, g.id, w.document, v.id
+FROM unnest(%(documents)s::uuid[]) AS w (document)
+JOIN ragstone.generations g ON g.id = %(generation)s
+LEFT JOIN ragstone.versions v
+    ON v.tenant = g.tenant AND v.document = w.document AND v.generation = g.id AND v.ended_at IS NULL
+
+-- name: log_everything
+WITH logged AS (
+    INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
+    SELECT v.tenant, g.collection, v.generation, v.document, v.id
+    FROM ragstone.versions v
+    JOIN ragstone.generations g ON g.tenant = v.tenant AND g.id = v.generation AND g.dropped_at IS NULL
+    WHERE v.ended_at IS NULL
+    ORDER BY v.tenant, v.generation, v.document
+    RETURNING position
+)
+SELECT count(*), coalesce(max(position), 0) FROM logged
+
+-- Neither is it written to nor made anew, nor dropped, while this is held.
+-- name: lock_scope
+SELECT g.dropped_at IS NULL OR EXISTS (
+    SELECT FROM ragstone.versions v WHERE v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+)
+FROM ragstone.generations g
+WHERE g.tenant = %(tenant)s AND g.id = %(generation)s AND g.fingerprint = %(fingerprint)s
+FOR NO KEY UPDATE OF g
+
+-- name: record_audit
+INSERT INTO ragstone.audits (index, found) VALUES (%(index)s, %(found)s)
+ON CONFLICT (index) DO UPDATE SET at = now(), found = excluded.found
+
+-- name: last_audit
+SELECT at, found FROM ragstone.audits WHERE index = %(index)s
+
+-- name: lock_compaction
+SELECT FROM ragstone.compacted FOR UPDATE
+
+-- Each of the next entries that were not looked at yet makes all earlier ones of its document useless. The newest of a
+-- document stays, and so does the log's last: the head does not move.
+-- name: compact
+WITH looked_at AS (
+    SELECT position, tenant, generation, document FROM ragstone.change_log
+    WHERE position > (SELECT position FROM ragstone.compacted)
+    ORDER BY position
+    LIMIT %(limit)s
+),
+newest AS (
+    SELECT tenant, generation, document, max(position) AS position FROM looked_at
+    GROUP BY tenant, generation, document
+),
+superseded AS (
+    DELETE FROM ragstone.change_log l USING newest n
+    WHERE l.document = n.document AND l.generation = n.generation AND l.tenant = n.tenant AND l.position < n.position
+    RETURNING l.position
+),
+moved AS (
+    UPDATE ragstone.compacted SET position = (SELECT max(position) FROM looked_at)
+    WHERE EXISTS (SELECT FROM looked_at)
+)
+SELECT (SELECT count(*) FROM superseded), (SELECT count(*) FROM looked_at)
