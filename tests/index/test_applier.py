@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 from catalog.material import generation, vector, version
 from contracts.index import Question, ask, one_document, scope_of, scores
 from ragstone.catalog.catalog import Catalog
-from ragstone.errors import CatalogUnavailable
-from ragstone.index.applier import Applier
+from ragstone.errors import CatalogUnavailable, IndexFailure
+from ragstone.index import applier
+from ragstone.index.applier import Applier, follow_alone
 from ragstone.index.exact import ExactIndex
 from ragstone.models import Replacement, Scope
 
@@ -177,3 +180,84 @@ async def test_the_real_catalog_is_followed(catalog: Catalog) -> None:
     (nearest,) = await index.search(scope, vector=vector("Title\n\nowl 2"), text=None, limit=1)
     assert nearest.cosine == pytest.approx(1)
     running.cancel()
+
+
+class SharedMemoryLog(MemoryLog):
+    """Followed by several processes. `lose` ends what the present one believes to have alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = asyncio.Lock()
+        self._terms = 0
+
+    @asynccontextmanager
+    async def only(self, work: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        async with self._lock:
+            self._terms += 1
+            yield partial(self._check, self._terms)
+
+    def lose(self) -> None:
+        self._terms += 1
+
+    async def _check(self, term: int) -> None:
+        if term != self._terms:
+            raise CatalogUnavailable("the connection is lost")
+
+
+class CountingIndex(ExactIndex):
+    """Notes who writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers: list[str] = []
+
+    async def apply(self, replacements: Sequence[Replacement], position: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.writers.append(task.get_name())
+        await super().apply(replacements, position)
+
+
+async def test_one_of_many_followers_writes_and_the_next_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applier, "LONGEST_PAUSE", 0.05)
+    log, index = SharedMemoryLog(), CountingIndex()
+    names = ["first", "second"]
+    following = {name: asyncio.create_task(follow_alone(log, index, "memory"), name=name) for name in names}
+    await log.append(state(0, "fox"))
+    assert await index.wait(1, timeout=10)
+    await log.append(state(1, "fox"))
+    assert await index.wait(2, timeout=10)
+    (writer,) = set(index.writers)
+    following[writer].cancel()
+    await log.append(state(2, "fox"))
+    assert await index.wait(3, timeout=10)
+    assert index.writers[-1] != writer
+    for task in following.values():
+        task.cancel()
+    await asyncio.gather(*following.values(), return_exceptions=True)
+
+
+async def test_a_follower_that_may_not_be_alone_any_more_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applier, "LONGEST_PAUSE", 3600.0)
+    log, index = SharedMemoryLog(), ExactIndex()
+    following = asyncio.create_task(follow_alone(log, index, "memory"))
+    await log.append(state(0, "fox"))
+    assert await index.wait(1, timeout=10)
+    log.lose()
+    await log.append(state(1, "fox"))
+    assert not await index.wait(2, timeout=0.3)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_shared_index_of_another_catalog_is_left_alone() -> None:
+    log, index = MemoryLog("ours"), ExactIndex()
+    await index.reset("theirs")
+    await index.apply([state(0, "fox")], 1)
+    await log.append(state(1, "owl"))
+    with pytest.raises(IndexFailure, match="another catalog"):
+        await Applier(log, index, takes_over=False).catch_up()
+    assert await index.count(scope_of(SCOPED)) == 1
+    await index.reset("")
+    assert await Applier(log, index, takes_over=False).catch_up() == 1
+    assert await index.source() == "ours"
