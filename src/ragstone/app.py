@@ -19,13 +19,11 @@ from ragstone.catalog.reading import GenerationStats
 from ragstone.embedding import fingerprint
 from ragstone.errors import CatalogError, FingerprintMismatch, NothingIndexed, RagstoneError
 from ragstone.generation.base import Generator
-from ragstone.index.applier import Applier
 from ragstone.index.base import Index
-from ragstone.index.exact import ExactIndex
 from ragstone.index.filters import Filter, refuse_unknown, within
 from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Generation, Scope, scope_of
-from ragstone.parts import Embedders, breadth, make_generator, make_index
+from ragstone.parts import Embedders, breadth, follower, make_generator, make_index
 from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import RetrievalSettings, Settings
 
@@ -279,13 +277,13 @@ async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
             server = await asyncio.to_thread(embedded.start, settings.data_dir)
             stack.callback(server.stop)
             stack.push_async_callback(end, asyncio.create_task(_keep_running(server)))
-        # Before the catalog: its process starts while this one connects and migrates.
-        index = make_index(settings, url)
+        # Before the catalog: an index process starts while this one connects and migrates.
+        index = make_index(settings, url or server.url, embedded=url is None)
         stack.push_async_callback(index.aclose)
         catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
         stack.push_async_callback(catalog.aclose)
-        if isinstance(index, ExactIndex):
-            stack.push_async_callback(end, asyncio.create_task(Applier(catalog, index).run()))
+        if (following := follower(settings, catalog, index)) is not None:
+            stack.push_async_callback(end, asyncio.create_task(following))
         ragstone = Ragstone(settings, catalog=catalog, index=index, embedders=embedders)
         stack.push_async_callback(ragstone.aclose)
         yield ragstone

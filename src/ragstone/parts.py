@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import platform
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -23,8 +24,8 @@ from ragstone.source_settings import FolderSource, ObjectStoreSource, PushSource
 from ragstone.source_settings import Source as SourceSettings
 from ragstone.sources.base import Source
 
-if TYPE_CHECKING:
-    from ragstone.index.exact import ExactIndex
+EF = 128
+"""The breadth of graph searches that nobody chose: recall above .98 on most text."""
 
 LOCAL_BATCH = 16
 """Texts that are embedded here together: a change of a document waits behind as many of bulk work, at most."""
@@ -101,15 +102,55 @@ def make_generator(settings: Settings, embedder: Embedder) -> Generator:
     return ExtractiveGenerator(settings.generation, embedder)
 
 
-def make_index(settings: Settings, url: str | None) -> Index | ExactIndex:
-    """The index engine that the settings name. Without a URL it follows the embedded PostgreSQL."""
-    if settings.index.engine == "exact":
-        from ragstone.index.exact import ExactIndex
+def make_index(settings: Settings, url: str, *, embedded: bool) -> Index:
+    """The index engine that the settings name, for the catalog at a URL: `embedded`, it may come back at another.
 
-        return ExactIndex()
-    from ragstone.index.edge.client import EdgeIndex
+    Nothing is waited for. Raises IndexUnavailable, or IndexFailure when an extra is not installed.
+    """
+    chosen = settings.index
+    match chosen.engine:
+        case "exact":
+            from ragstone.index.exact import ExactIndex
 
-    return EdgeIndex.open(settings.data_dir, url, ef=settings.index.ef, linger=settings.index.linger)
+            return ExactIndex()
+        case "pgvector":
+            from ragstone.index.pgvector import PgvectorIndex
+
+            return PgvectorIndex(url, ef=chosen.ef)
+        case "qdrant":
+            from ragstone.index import qdrant
+
+            return qdrant.connect(chosen)
+        case "weaviate":
+            from ragstone.index import weaviate
+
+            return weaviate.connect(chosen)
+        case _:
+            from ragstone.index.edge.client import EdgeIndex
+
+            return EdgeIndex.open(
+                settings.data_dir, None if embedded else url, ef=chosen.ef or EF, linger=chosen.linger
+            )
+
+
+def follower(settings: Settings, catalog: Catalog, index: Index) -> Coroutine[Any, Any, None] | None:
+    """What keeps the index up to date in this process, until cancelled; None where the engine sees to it itself."""
+    from ragstone.index.applier import Applier, follow_alone
+
+    match settings.index.engine:
+        case "edge":
+            return None
+        case "exact":
+            return Applier(catalog, index).run()
+        case _:
+            return follow_alone(catalog, index, settings.index.url)
+
+
+def index_name(settings: Settings) -> str:
+    """Tells the index that the settings name from others of the same catalog: this machine's own from those elsewhere."""
+    if settings.index.engine == "edge":
+        return f"edge {platform.node()}:{settings.data_dir.resolve()}"
+    return settings.index.url
 
 
 def breadth(settings: IndexSettings, generation: Generation) -> int | None:
