@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragstone.index import lexical
-from ragstone.index.filters import Filter, matches
+from ragstone.index.filters import Filter, matcher
 from ragstone.index.terms import Terms, terms
 from ragstone.models import Entry, Hit, Point, Replacement
 
@@ -101,10 +101,10 @@ class Table:
         return np.frombuffer(rows, np.intc), np.frombuffer(weights, np.float32)
 
     def _mask(self, where: Filter) -> Flags:
-        """What `matches` says of each of `_terms`; asked once for each, for they do not change."""
+        """What the filter says of each of `_terms`; asked once for each, for they do not change."""
         key = repr(where)  # filters on 1 and true are equal, but not the same
         known = self._masks.pop(key, np.zeros(0, np.bool_))
-        rest = [matches(where, stored) for stored in self._terms[len(known) :]]
+        rest = [*map(matcher(where), self._terms[len(known) :])]
         self._masks[key] = mask = np.concatenate([known, np.array(rest, np.bool_)])
         if len(self._masks) > MASKS:
             del self._masks[next(iter(self._masks))]

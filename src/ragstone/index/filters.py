@@ -9,7 +9,7 @@ or as JSON (`from_json`).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -105,17 +105,27 @@ EVERYTHING, NOTHING = And(()), Or(())
 
 def matches(where: Filter, stored: terms.Terms) -> bool:
     """Whether a filter lets a document through, by what is stored of it."""
+    return matcher(where)(stored)
+
+
+def matcher(where: Filter) -> Callable[[terms.Terms], bool]:
+    """`matches` for many documents: the words and names that the filter asks for are worked out once."""
     match where:
         case In() | Exists():
-            return not set(where.terms).isdisjoint(stored.words)
+            words = frozenset(where.terms)
+            return lambda stored: not words.isdisjoint(stored.words)
         case Range():
-            return any(where.holds(value) for value in stored.numbers.get(where.key, ()))
+            key = where.key
+            return lambda stored: any(where.holds(value) for value in stored.numbers.get(key, ()))
         case And():
-            return all(matches(part, stored) for part in where.parts)
+            every = [matcher(part) for part in where.parts]
+            return lambda stored: all(part(stored) for part in every)
         case Or():
-            return any(matches(part, stored) for part in where.parts)
+            either = [matcher(part) for part in where.parts]
+            return lambda stored: any(part(stored) for part in either)
         case Not():
-            return not matches(where.part, stored)
+            denied = matcher(where.part)
+            return lambda stored: not denied(stored)
 
 
 def conditions(where: Filter) -> Iterator[Condition]:
