@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ragstone.catalog.catalog import Catalog
@@ -16,6 +16,7 @@ from ragstone.errors import IndexUnavailable, NothingIndexed, RagstoneError, Set
 from ragstone.evaluation.comparison import Comparison, Question
 from ragstone.generations import BUILDING, Generations
 from ragstone.index.base import Index
+from ragstone.indexing.auditing import index_name, keep_auditing
 from ragstone.indexing.follow import AGAIN, Follower
 from ragstone.indexing.pipeline import Pipeline
 from ragstone.indexing.plan import Plan, Planner
@@ -151,6 +152,9 @@ class Upkeep:
             tasks.create_task(self._worker(collection, sources, notice).run())
             tasks.create_task(self._keep_checking(collection))
             tasks.create_task(self._keep_sweeping(collection))
+            if hours := self._settings.index.audit_hours:
+                name = index_name(self._settings)
+                tasks.create_task(keep_auditing(self._catalog, self._index, name, timedelta(hours=hours)))
             for source in sources:
                 tasks.create_task(Follower(sync, source, self._settings.indexing.every).run())
 

@@ -191,6 +191,10 @@ class Catalog:
         """Remove ended versions, tombstones and questions older than so many hours; unused vectors and log entries."""
         return await sweeping.sweep(self._connections, collection, history, tombstones, questions)
 
+    async def compact(self) -> int:
+        """Delete the change-log entries that later ones make useless, of all tenants; gives how many."""
+        return await sweeping.compact(self._connections)
+
     async def probes(self, fingerprint: Fingerprint) -> Vectors:
         """The probe texts' vectors as they were when the fingerprint was first seen: [n, dimensions]."""
         rows = await self._connections.run_as_owner("probes", {"digest": fingerprint.digest})

@@ -147,6 +147,7 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
     from prometheus_client import CollectorRegistry, start_http_server
 
     from ragstone.app import open_ragstone
+    from ragstone.indexing.auditing import index_name
     from ragstone.indexing.metrics import Metrics
     from ragstone.indexing.tasks import end
 
@@ -175,7 +176,9 @@ async def _work(settings: Settings, names: Sequence[str], metrics_port: int, jso
             ragstone.upkeep.source(name)
         typer.echo(f"following {', '.join(names) or 'no source'}; working on the queue", err=True)
         measuring = asyncio.create_task(
-            metrics.keep_measuring(ragstone.catalog, collection, ragstone.lag, ragstone.embedders.usage)
+            metrics.keep_measuring(
+                ragstone.catalog, collection, ragstone.lag, ragstone.embedders.usage, index_name(settings)
+            )
         )
         try:
             await ragstone.upkeep.keep_up(names, notice=notice)

@@ -45,7 +45,7 @@ class ScopeAudit:
     position: int
     expected: int
     present: int
-    found: Mapping[Kind, int]  # how many points are wrong, by how
+    found: Mapping[str, int]  # how many points are wrong, by how
     documents: frozenset[UUID]  # whose points they are, up to a limit
     uris: Mapping[UUID, str]  # of some of those
     moving: int  # documents that changed meanwhile, and were left out
@@ -67,7 +67,7 @@ class Audit:
         return all(one.clean for one in self.scopes)
 
     @property
-    def found(self) -> dict[Kind, int]:
+    def found(self) -> dict[str, int]:
         """How many points are wrong, for every kind."""
         return {kind: sum(one.found.get(kind, 0) for one in self.scopes) for kind in KINDS}
 
@@ -120,8 +120,8 @@ class Auditor:
         Raises IndexUnavailable when the index does not come to where the catalog is, or begins anew meanwhile.
         """
         start = time.monotonic()
-        await self._caught_up()
         await self._refuse_another()
+        await self._caught_up()
         present = await self._index.scopes()  # before the catalog's, lest a new one look like a stray
         held = await self._catalog.auditing.scopes()
         strays = sorted(set(present).difference(held), key=lambda scope: (scope.tenant, scope.generation.bytes))
@@ -232,7 +232,7 @@ class _Look:
     position: int
     expected: int = 0
     present: int = 0
-    found: Counter[Kind] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
     documents: set[UUID] = field(default_factory=set)
 
     def add(self, kind: Kind, document: UUID) -> None:

@@ -12,6 +12,7 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.catalog.queue import Job
 from ragstone.embedding.base import Usage
 from ragstone.errors import RagstoneError
+from ragstone.index.audit import KINDS
 from ragstone.indexing.pipeline import Outcome
 from ragstone.models import Collection
 
@@ -39,6 +40,12 @@ class Metrics:
         self._dead_letters = Gauge("ragstone_dead_letters", "Documents that are not indexed", registry=registry)
         self._quarantined = Gauge("ragstone_quarantined", "Generations whose model deviates", registry=registry)
         self._lag = Gauge("ragstone_index_lag", "Changes that the index has not applied yet", registry=registry)
+        self._divergence = Gauge(
+            "ragstone_index_divergence", "Points of the index that an audit found wrong", ["kind"], registry=registry
+        )
+        self._audited = Gauge(
+            "ragstone_index_audited_timestamp_seconds", "When the index was audited last", registry=registry
+        )
 
     def __call__(self, job: Job, result: Outcome | RagstoneError) -> None:
         """Count a job that is done."""
@@ -57,12 +64,17 @@ class Metrics:
         collection: Collection,
         lag: Callable[[], Awaitable[int]],
         usage: Callable[[], Usage] = Usage,
+        index: str = "",
     ) -> None:
-        """Look at the queue, the failures, the generations, the index and the models' usage until cancelled."""
+        """Look at the queue, the failures, the generations, the index and the models' usage until cancelled.
+
+        `index`: the name that its audits are remembered under.
+        """
         while True:
             self._use(usage())
             try:
                 await self._measure(catalog, collection)
+                await self._recall_audit(catalog, index)
                 self._lag.set(await lag())
             except RagstoneError as error:
                 logger.debug("nothing was measured: %s", error)
@@ -82,3 +94,10 @@ class Metrics:
         self._dead_letters.set(await catalog.count_failures(collection))
         generations = await catalog.generations(collection)
         self._quarantined.set(sum(generation.quarantine is not None for generation in generations))
+
+    async def _recall_audit(self, catalog: Catalog, index: str) -> None:
+        """Another process may have made it."""
+        if (last := await catalog.auditing.last(index)) is not None:
+            self._audited.set(last.at.timestamp())
+            for kind in KINDS:
+                self._divergence.labels(kind).set(last.found.get(kind, 0))
