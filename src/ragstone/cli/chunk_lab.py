@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ragstone.cli.context import Json, ensure_model, print_json, run, settings_of
+from ragstone.cli.context import Json, bars, ensure_model, print_json, run, settings_of
 from ragstone.errors import SettingsError
 from ragstone.settings import Settings
 
 if TYPE_CHECKING:
-    from ragstone.evaluation.chunk_lab import Plan, Progress
+    from ragstone.evaluation.chunk_lab import Plan
     from ragstone.evaluation.chunk_questions import Corpus
     from ragstone.evaluation.chunk_report import Report
 
@@ -90,7 +90,7 @@ async def _measure(settings: Settings, dataset: str, texts: Sequence[Corpus], pl
 
     cache = cache_folder(settings.cache_dir) / "chunk-lab"
     async with aclosing(make_embedder(settings.embedding, settings.cache_dir)) as embedder:
-        with _bars(quiet) as progress, VectorCache.open(embedder, cache, partial(progress, "embed")) as vectors:
+        with bars(quiet) as progress, VectorCache.open(embedder, cache, partial(progress, "embed")) as vectors:
             results = await Lab(corpora=texts, vectors=vectors, chunking=settings.chunking, plan=plan).run(progress)
         return Report(
             dataset=dataset,
@@ -109,24 +109,6 @@ def _listed(text: str | None, kind: Callable[[str], T]) -> list[T]:
         return [kind(part.strip()) for part in text.split(",")] if text else []
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-@contextmanager
-def _bars(quiet: bool) -> Iterator[Progress]:
-    """A bar for each step, from when it begins."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step)
-            bars.update(tasks[step], completed=done, total=total)
-
-        yield show
 
 
 def _write(file: Path, report: Report) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import typer
@@ -21,6 +22,9 @@ EXIT_REFUSED = 3
 EXIT_SKIPPED = 4
 
 T = TypeVar("T")
+
+Steps: TypeAlias = Callable[[str, int, int], None]
+"""Told the name of a step, how much of it is done, and of how much."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -44,6 +48,24 @@ def settings_of(context: typer.Context) -> Settings:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end."""
     return asyncio.run(work)
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Steps]:
+    """A bar on standard error for each step, from when it begins; nothing when quiet."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = shown.add_task(step)
+            shown.update(tasks[step], completed=done, total=total)
+
+        yield show
 
 
 def ensure_model(settings: Settings) -> None:

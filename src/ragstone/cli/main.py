@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ragstone import __version__
-from ragstone.cli import asking, chunk_lab, chunks, evaluating, generations, indexing, operating, setup, working
+from ragstone.cli import asking, chunk_lab, chunks, evaluating, generations, indexing, operating, setup, tuning, working
 from ragstone.cli.context import EXIT_ERROR, print_error
 from ragstone.errors import RagstoneError
 
@@ -69,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluating.evaluate,
     "chunks": chunks.chunks,
     "chunk-lab": chunk_lab.chunk_lab,
+    "tune": tuning.tune,
     "serve": operating.serve,
     "doctor": operating.doctor,
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import fmean, pvariance
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,11 @@ BROADEST = 1000  # pgvector takes no more
 CLIENTS = 4  # searches at once, for the throughput
 BEYOND = 2  # breadths that are measured past the one chosen: the curve shows what more would cost
 
-Clock = Callable[[], float]
+Clock: TypeAlias = Callable[[], float]
+"""Seconds, from any moment on."""
 
-
-class Progress(Protocol):
-    def __call__(self, step: str, done: int, total: int) -> None: ...
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told a step by its name, how much of it is done, and of how much."""
 
 
 def breadths(k: int) -> tuple[int, ...]:
