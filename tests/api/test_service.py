@@ -25,7 +25,7 @@ QUESTION = "When is the kettle on the second floor descaled?"
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
-    return Settings(data_dir=tmp_path, database={"url": database_url}, index=IndexSettings(engine="exact"))
+    return Settings(data_dir=tmp_path, database={"url": database_url}, index=IndexSettings(url="exact"))
 
 
 @pytest.fixture
@@ -54,6 +54,71 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
     server.should_exit = True
     await task
+
+
+@pytest.fixture
+async def tagged(settings: Settings, tmp_path: Path) -> Settings:
+    """Three documents that all speak of kettles, told apart by what stands above their text."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, matter in (
+        ("tea", "tags: [kitchen, rules]\nyear: 2021"),
+        ("coffee", "tags: [kitchen]\nyear: 2024"),
+        ("plain", "author: Ada"),
+    ):
+        (docs / f"{name}.md").write_text(f"---\n{matter}\n---\n# {name}\n\n{KETTLE} So says the {name} page.\n")
+    async with open_ragstone(settings) as ragstone:
+        await ragstone.upkeep.sync(ragstone.upkeep.source(str(docs)), lambda report: None)
+    return settings
+
+
+NARROWED: list[tuple[object, set[str]]] = [
+    ('tags = "kitchen"', {"tea", "coffee"}),
+    ('tags in ("rules", "law") or author = "Ada"', {"tea", "plain"}),
+    ("not exists(tags)", {"plain"}),
+    ("year > 2021 and year <= 2024.0", {"coffee"}),
+    ('tenant = "default" and collection != "default"', set()),
+    ('source = "another"', set()),
+    ('modified_at > "2001-01-01" and title != "tea"', {"coffee", "plain"}),
+    ({"and": [{"field": "tags", "eq": "kitchen"}, {"not": {"field": "year", "lt": 2022}}]}, {"coffee"}),
+    (None, {"tea", "coffee", "plain"}),
+]
+
+
+async def test_a_search_is_narrowed_by_a_filter(tagged: Settings) -> None:
+    async with serving(tagged) as client:
+        for where, titles in NARROWED:
+            found = await client.post("/v1/search", json={"question": QUESTION, "where": where})
+            assert found.status_code == 200, found.text
+            assert {passage["title"] for passage in found.json()["passages"]} == titles, where
+
+
+async def test_an_answer_is_drawn_from_what_the_filter_lets_through(tagged: Settings) -> None:
+    async with serving(tagged) as client:
+        asked = {"question": QUESTION, "where": 'author = "Ada"'}
+        answer = (await client.post("/v1/answers", json=asked)).json()
+        assert {passage["title"] for passage in answer["passages"]} == {"plain"}
+        assert answer["refused"] is False
+        refused = (await client.post("/v1/answers", json=asked | {"where": "year > 3000"})).json()
+        assert refused["refused"] is True
+
+
+WRONG: list[tuple[object, str]] = [
+    ('tag = "kitchen"', "fields are: tags"),
+    ("tags =", "for example"),
+    ({"field": "tags", "like": "k"}, "eq, in, exists"),
+    ({"field": "year", "gt": "soon"}, "numbers or all ISO 8601 dates"),
+]
+
+
+async def test_a_wrong_filter_is_told_with_what_there_is(tagged: Settings) -> None:
+    async with serving(tagged) as client:
+        for where, said in WRONG:
+            for route in ("/v1/search", "/v1/answers"):
+                refused = await client.post(route, json={"question": QUESTION, "where": where})
+                assert refused.status_code == 422
+                assert refused.json()["code"] == "filter"
+                assert said in refused.json()["detail"]
 
 
 @dataclass(frozen=True, kw_only=True)

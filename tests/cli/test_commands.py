@@ -72,6 +72,19 @@ def test_search_and_explain_show_scores_and_fates(home: Path) -> None:
     assert "leave.md" in ragstone(home, "explain", "--document", "leave", "kettle descaled").stdout
 
 
+def test_questions_are_narrowed_by_where(home: Path) -> None:
+    only = ("--where", 'title = "Leave"')
+    found = printed(ragstone(home, "search", "--json", *only, "How many days of paid leave?"))
+    assert [passage["title"] for passage in found["passages"]] == ["Leave"]
+    assert ragstone(home, "ask", *only, "When is the kettle on the second floor descaled?").returncode == 3
+    rows = printed(ragstone(home, "explain", "--json", "--where", 'title != "Tea"', "kettle descaled"))["candidates"]
+    assert {Path(row["document"].split(" #")[0]).name for row in rows} == {"leave.md"}
+    typo = ragstone(home, "search", "--where", 'titel = "Leave"', "leave")
+    assert typo.returncode == 1
+    assert "no document has a field 'titel'" in typo.stderr
+    assert "fields are: title" in typo.stderr
+
+
 def test_status_tells_what_there_is(home: Path) -> None:
     status = printed(ragstone(home, "status", "--json"))
     assert (status["stats"]["documents"], status["lag"]) == (2, 0)

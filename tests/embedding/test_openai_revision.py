@@ -67,7 +67,7 @@ def settings(model: Model, database_url: str, tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         embedding=embedding,
         chunking=ChunkingSettings(prefix=False),
     )

@@ -78,7 +78,7 @@ def test_a_second_run_indexes_nothing_and_a_table_is_shown(folder: Path) -> None
 async def test_each_run_ranks_as_a_search_of_that_mode_does(folder: Path, data_dir: Path) -> None:
     dataset = read(folder)
     corpus = Corpus(dataset)
-    settings = Settings(data_dir=data_dir, collection="modes", index=IndexSettings(engine="exact"))
+    settings = Settings(data_dir=data_dir, collection="modes", index=IndexSettings(url="exact"))
     async with open_ragstone(settings) as ragstone:
         await ragstone.upkeep.sync(corpus, lambda report: None)
         await ragstone.caught_up(30)

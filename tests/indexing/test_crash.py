@@ -165,7 +165,7 @@ async def test_a_killed_reindex_goes_on_where_it_was(tmp_path: Path, database_ur
     was = Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         chunking=ChunkingSettings(max_tokens=32),
     )
     becomes = was.model_copy(update={"chunking": ChunkingSettings(max_tokens=32, prefix=False)})

@@ -219,7 +219,7 @@ async def ragstone(tmp_path: Path, database_url: str) -> AsyncIterator[Ragstone]
     settings = Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         sources={"docs": FolderSource(kind="folder", path=tmp_path / "docs")},
     )
     async with open_ragstone(settings) as opened:

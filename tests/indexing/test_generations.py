@@ -44,7 +44,7 @@ def settings(models: Models, database_url: str, tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         embedding=models.settings("first"),
         indexing=IndexingSettings(concurrency=1),
         parsing=ParsingSettings(workers=1),

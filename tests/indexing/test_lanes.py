@@ -33,7 +33,7 @@ async def lanes(ragstone: Ragstone, folder: Path) -> dict[str, str]:
 async def test_changes_go_before_what_is_new_and_before_what_fills_a_new_generation(
     folder: Path, tmp_path: Path, database_url: str
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(engine="exact"))
+    settings = Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(url="exact"))
     async with open_ragstone(settings) as ragstone:
         await ragstone.upkeep.sync(ragstone.upkeep.source(str(folder)), lambda report: None)
         (folder / "lamp.md").write_text("# The lamp\n\nIt is new.\n")

@@ -31,7 +31,7 @@ async def test_a_document_that_is_back_as_it_was_is_no_dead_letter(
     file = tmp_path / "docs" / "tea.md"
     file.parent.mkdir()
     file.write_text("# Tea\n\nThe kettle is descaled on Thursdays.\n")
-    settings = Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(engine="exact"))
+    settings = Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(url="exact"))
     async with open_ragstone(settings) as ragstone:
         source = ragstone.upkeep.source(str(file.parent))
         await ragstone.upkeep.sync(source, lambda report: None)

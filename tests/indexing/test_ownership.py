@@ -38,7 +38,7 @@ def settings(tmp_path: Path, folder: Path, database_url: str) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         sources={
             "pages": FolderSource(path=folder, include=("*.md",), exclude=("drafts/**",)),
             "texts": FolderSource(path=folder, include=("*.txt",)),

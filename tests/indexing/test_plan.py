@@ -46,7 +46,7 @@ def settings(models: Models, database_url: str, tmp_path: Path, folder: Path) ->
     return Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         embedding=models.settings("first", price=2.0),
         indexing=IndexingSettings(concurrency=1),
         parsing=ParsingSettings(workers=1),

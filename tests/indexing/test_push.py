@@ -28,7 +28,7 @@ def settings(models: Models, database_url: str, tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         database={"url": database_url},
-        index=IndexSettings(engine="exact"),
+        index=IndexSettings(url="exact"),
         embedding=models.settings(),
         parsing=ParsingSettings(workers=1, max_bytes=1000),
         sources={"docs": FolderSource(path=tmp_path / "docs"), "mail": PushSource(), "more": PushSource()},

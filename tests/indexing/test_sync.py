@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
-    return Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(engine="exact"))
+    return Settings(data_dir=tmp_path / "data", database={"url": database_url}, index=IndexSettings(url="exact"))
 
 
 @pytest.fixture
