@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_WHOLE = re.compile(r"[-+]?\d{1,308}")  # a longer one is infinite, as a float, and refused
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _WORDS = frozenset(("and", "or", "not", "in", "exists", "true", "false"))
 
@@ -133,7 +134,7 @@ class _Parser:
         if token.kind == "text":
             return re.sub(r"\\(.)", r"\1", token.text[1:-1])
         if token.kind == "number":
-            return int(token.text) if re.fullmatch(r"[-+]?\d+", token.text) else float(token.text)
+            return int(token.text) if _WHOLE.fullmatch(token.text) else float(token.text)
         if token.keyword in {"true", "false"}:
             return token.keyword == "true"
         self._next -= 1
@@ -168,5 +169,5 @@ class _Parser:
             raise self.wrong(f"{sign!r}")
 
     def wrong(self, wanted: str) -> FilterError:
-        found = f"{self.here.text!r} at {self.here.at + 1}" if self.here.text else "the end"
+        found = f"{self.here.text[:30]!r} at {self.here.at + 1}" if self.here.text else "the end"
         return FilterError(f"the filter cannot be read: {wanted} is wanted, not {found}", hint=_EXAMPLE)

@@ -8,7 +8,7 @@ or as JSON (`from_json`).
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -192,7 +192,7 @@ def _from_json(value: Any, depth: int) -> Filter:
         case {"field": str(name), **rest}:
             return condition(name, {str(operator): value for operator, value in rest.items()})
     raise FilterError(
-        f"this is no filter: {str(value)[:200]}",
+        f"this is no filter: {_shown(value)}",
         hint='write {"field": "tags", "eq": "python"}, or and, or, not of such',
     )
 
@@ -212,7 +212,7 @@ def condition(name: str, operators: dict[str, Any]) -> Filter:
     if operators and operators.keys() <= {"gt", "gte", "lt", "lte"}:
         return _range(name, operators)
     raise FilterError(
-        f"the condition on {name!r} is not understood: {operators}", hint="eq, in, exists, or gt, gte, lt, lte"
+        f"the condition on {name!r} is not understood: {_shown(operators)}", hint="eq, in, exists, or gt, gte, lt, lte"
     )
 
 
@@ -237,10 +237,10 @@ def _bound(name: str, value: Any, *, dates: bool) -> float:
     if dates:
         at = terms.moment(value) if isinstance(value, str) else None
         if at is None:
-            raise FilterError(f"{name!r} is compared with {value!r}", hint=_BOUNDS)
+            raise FilterError(f"{name!r} is compared with {_shown(value)}", hint=_BOUNDS)
         return at
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < terms.HUGE:
-        raise FilterError(f"{name!r} is compared with {value!r}", hint=_BOUNDS)
+        raise FilterError(f"{name!r} is compared with {_shown(value)}", hint=_BOUNDS)
     return float(value)
 
 
@@ -251,8 +251,18 @@ def _scalars(name: str, values: Sequence[Any]) -> tuple[Scalar, ...]:
 
 
 def _scalar(name: str, value: Any) -> Scalar:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise FilterError(f"{name!r} is compared with {value}")
+    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        raise FilterError(f"{name!r} is compared with {_shown(value)}", hint="numbers are finite, up to 1.8e308")
     if not isinstance(value, str | int | float | bool):
-        raise FilterError(f"{name!r} is compared with {value!r}", hint="values are strings, numbers, true or false")
+        raise FilterError(
+            f"{name!r} is compared with {_shown(value)}", hint="values are strings, numbers, true or false"
+        )
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: its beginning, if it can be written at all."""
+    try:
+        return repr(value)[:200]
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        return f"a {type(value).__name__} too long to be shown"
