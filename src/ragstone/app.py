@@ -289,6 +289,20 @@ async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
         yield ragstone
 
 
+@asynccontextmanager
+async def open_catalog(settings: Settings) -> AsyncIterator[Catalog]:
+    """The catalog alone: no index is started or joined."""
+    async with AsyncExitStack() as stack:
+        url = settings.database.url.get_secret_value() if settings.database.url else None
+        if url is None:
+            server = await asyncio.to_thread(embedded.start, settings.data_dir)
+            stack.callback(server.stop)
+            url = server.url
+        catalog = await Catalog.open(url, pool_size=settings.database.pool_size)
+        stack.push_async_callback(catalog.aclose)
+        yield catalog
+
+
 async def _keep_running(server: embedded.EmbeddedPostgres) -> None:
     """Start PostgreSQL again when it was killed: the connections recover by themselves."""
     while True:

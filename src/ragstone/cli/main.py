@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from ragstone import __version__
-from ragstone.cli import asking, chunk_lab, chunks, evaluating, generations, indexing, operating, setup, tuning, working
+from ragstone.cli import (
+    asking,
+    auditing,
+    chunk_lab,
+    chunks,
+    evaluating,
+    generations,
+    index_group,
+    indexing,
+    operating,
+    setup,
+    tuning,
+    working,
+)
 from ragstone.cli.context import EXIT_ERROR, print_error
 from ragstone.errors import RagstoneError
 
@@ -32,6 +45,9 @@ jobs = typer.Typer(
     help="The queue of documents to index, and the dead letters: what could not be indexed.", no_args_is_help=True
 )
 app.add_typer(jobs, name="jobs")
+index = typer.Typer(cls=index_group.PathsOrCommand, invoke_without_command=True)
+index.callback()(indexing.index)
+app.add_typer(index, name="index")
 
 
 @app.callback()
@@ -52,7 +68,6 @@ def options(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "init": setup.init,
-    "index": indexing.index,
     "ask": asking.ask,
     "search": asking.search,
     "explain": asking.explain,
@@ -66,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generations": generations.generations,
     "drift": generations.drift,
     "gc": generations.gc,
+    "fsck": auditing.fsck,
     "eval": evaluating.evaluate,
     "chunks": chunks.chunks,
     "chunk-lab": chunk_lab.chunk_lab,
@@ -83,12 +99,20 @@ JOBS_COMMANDS: dict[str, Callable[..., None]] = {
     "retry": working.jobs_retry,
     "drop": working.jobs_drop,
 }
+INDEX_COMMANDS: dict[str, Callable[..., None]] = {
+    "status": index_group.status,
+    "rebuild": index_group.rebuild,
+    "snapshot": index_group.snapshot,
+    "restore": index_group.restore,
+}
 for name, command in COMMANDS.items():
     app.command(name)(command)
 for name, command in MODELS_COMMANDS.items():
     models.command(name)(command)
 for name, command in JOBS_COMMANDS.items():
     jobs.command(name)(command)
+for name, command in INDEX_COMMANDS.items():
+    index.command(name)(command)
 
 
 def run() -> None:

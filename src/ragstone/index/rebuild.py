@@ -15,7 +15,7 @@ STALLED = 300.0
 LOOK = 0.5  # seconds between looks at how far it is
 
 Notice = Callable[[int, int], None]
-"""Is told again and again of the index's position, and of the one that it has to reach."""
+"""Is told again and again how many positions the index has moved, and how many it has to."""
 
 
 async def rebuild(catalog: Catalog, index: Index, notice: Notice, *, from_scratch: bool = False) -> int:
@@ -26,18 +26,19 @@ async def rebuild(catalog: Catalog, index: Index, notice: Notice, *, from_scratc
     """
     if from_scratch:
         await index.reset("")  # whoever feeds the index sees that it follows no catalog, and begins at the beginning
+    start = 0 if from_scratch else await index.position()
     documents = await catalog.auditing.log_everything()
     await catalog.compact()
-    await _follow(catalog, index, notice)
+    await _follow(catalog, index, notice, start)
     return documents
 
 
-async def _follow(catalog: Catalog, index: Index, notice: Notice) -> None:
+async def _follow(catalog: Catalog, index: Index, notice: Notice, start: int) -> None:
     target, source = await catalog.head(), await catalog.identity()
     moved, before = time.monotonic(), -1
     while True:
         followed, position = await index.source(), await index.position()
-        notice(position, target)
+        notice(max(0, position - start), target - start)
         if followed == source and position >= target:
             return
         if position != before:
