@@ -21,6 +21,7 @@ from ragstone.errors import CatalogError, FingerprintMismatch, NothingIndexed, R
 from ragstone.generation.base import Generator
 from ragstone.index.base import Index
 from ragstone.index.filters import Filter, refuse_unknown, within
+from ragstone.index.sampled import Sampled
 from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Generation, Scope, scope_of
 from ragstone.parts import Embedders, breadth, follower, make_generator, make_index
@@ -267,8 +268,11 @@ class Ragstone:
 
 
 @asynccontextmanager
-async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
-    """Start or join what the settings name: PostgreSQL, the index process, the models. All is let go at the end."""
+async def open_ragstone(settings: Settings, *, watched: bool = False) -> AsyncIterator[Ragstone]:
+    """Start or join what the settings name: PostgreSQL, the index process, the models. All is let go at the end.
+
+    `watched`: some searches are repeated exactly, to know how much is found (settings.index.recall_sample).
+    """
     async with AsyncExitStack() as stack:
         embedders = Embedders(settings)
         stack.push_async_callback(embedders.aclose)
@@ -279,6 +283,8 @@ async def open_ragstone(settings: Settings) -> AsyncIterator[Ragstone]:
             stack.push_async_callback(end, asyncio.create_task(_keep_running(server)))
         # Before the catalog: an index process starts while this one connects and migrates.
         index = make_index(settings, url or server.url, embedded=url is None)
+        if watched:
+            index = Sampled(index, share=settings.index.recall_sample, alert=settings.index.recall_alert)
         stack.push_async_callback(index.aclose)
         catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
         stack.push_async_callback(catalog.aclose)

@@ -1,4 +1,4 @@
-"""The HTTP service: search, answers as JSON or server-sent events, health."""
+"""The HTTP service: search, answers as JSON or server-sent events, health, metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.sse import format_sse_event
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from ragstone import __version__
 from ragstone.answering import Done, Event, Sources, Token
+from ragstone.api.metrics import Metrics
 from ragstone.api.problems import declared, handle_errors, problem_of
 from ragstone.api.schemas import (
     AnswerBody,
@@ -39,8 +41,9 @@ def create_service(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(service: FastAPI) -> AsyncIterator[None]:
-        async with open_ragstone(settings) as ragstone:
+        async with open_ragstone(settings, watched=True) as ragstone:
             service.state.ragstone = ragstone
+            service.state.metrics = Metrics(ragstone)
             with suppress(NothingIndexed):
                 await ragstone.serving()
             yield
@@ -55,6 +58,7 @@ def create_service(settings: Settings) -> FastAPI:
     service.add_api_route("/v1/search", search, methods=["POST"], response_model=SearchBody, responses=PROBLEMS)
     service.add_api_route("/v1/answers", answers, methods=["POST"], response_model=AnswerBody, responses=ANSWERS)
     service.add_api_route("/healthz", health, methods=["GET"], response_model=Health, responses=declared(500, 503))
+    service.add_api_route("/metrics", metrics, methods=["GET"], response_class=PlainTextResponse)
     return service
 
 
@@ -114,6 +118,12 @@ async def health(ragstone: Service) -> Health:
     """Fails with 503 when the catalog or the index cannot be reached."""
     documents, lag = await ragstone.documents(), await ragstone.lag()
     return Health(status="ok", version=__version__, documents=documents, index_lag=lag)
+
+
+async def metrics(request: Request) -> Response:
+    """Recall and the index's lag, in the text format of Prometheus."""
+    told: Metrics = request.app.state.metrics
+    return Response(await told.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _retrieval(body: SearchRequest, ragstone: Ragstone) -> RetrievalSettings:
