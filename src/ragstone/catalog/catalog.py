@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from ragstone.catalog import changelog, publishing, reading, sweeping
+from ragstone.catalog.appending import Attached
 from ragstone.catalog.auditing import Auditing
 from ragstone.catalog.changelog import ChangeSignal
 from ragstone.catalog.connections import Connection, Connections, conninfo
@@ -50,20 +51,24 @@ class Catalog:
     PostgreSQL cannot be reached, and CatalogError when it refuses.
     """
 
-    def __init__(self, url: str, pool_size: int) -> None:
+    def __init__(self, url: str, pool_size: int, attached: Attached | None = None) -> None:
         self._connections = Connections(url, pool_size)
         self._signal = ChangeSignal(url)
+        self._attached = attached
         self.url = url
         self.queue = Queue(self._connections)
         self.pushed = Pushed(self._connections)
         self.auditing = Auditing(url, self._connections)
 
     @classmethod
-    async def open(cls, url: str, *, pool_size: int = 4) -> Catalog:
-        """Connect to any PostgreSQL ≥ 16, bringing the schema up to date first if it is not."""
+    async def open(cls, url: str, *, pool_size: int = 4, attached: Attached | None = None) -> Catalog:
+        """Connect to any PostgreSQL ≥ 16, bringing the schema up to date first if it is not.
+
+        An `attached` index is in the same database, and is written to in the transactions that publish.
+        """
         address = conninfo(url)
         await ensure_schema(address)
-        catalog = cls(address, pool_size)
+        catalog = cls(address, pool_size, attached)
         await catalog._connections.open()
         return catalog
 
@@ -185,11 +190,11 @@ class Catalog:
 
     async def drop(self, collection: Collection, generation: Generation) -> bool:
         """End a generation and delete what it holds; False when it serves."""
-        return await sweeping.drop(self._connections, collection, generation)
+        return await sweeping.drop(self._connections, collection, generation, self._attached)
 
     async def sweep(self, collection: Collection, *, history: int, tombstones: int, questions: int) -> sweeping.Swept:
         """Remove ended versions, tombstones and questions older than so many hours; unused vectors and log entries."""
-        return await sweeping.sweep(self._connections, collection, history, tombstones, questions)
+        return await sweeping.sweep(self._connections, collection, history, tombstones, questions, self._attached)
 
     async def compact(self) -> int:
         """Delete the change-log entries that later ones make useless, of all tenants; gives how many."""
@@ -231,13 +236,13 @@ class Catalog:
         position = 0
         if batch:
             async with self._connections.loading(generation.tenant) as connection:
-                position = await publishing.publish(connection, generation, batch)
+                position = await publishing.publish(connection, generation, batch, self._attached)
         return position or await self.head()
 
     async def claim(self, collection: Collection, source: str, uris: Sequence[str]) -> None:
         """Make documents the source's own: what it lists no longer is then known to be gone."""
         async with self._connections.loading(collection.tenant) as connection:
-            await publishing.claim(connection, collection, source, uris)
+            await publishing.claim(connection, collection, source, uris, self._attached)
 
     async def touch(self, generation: Generation, revisions: Mapping[str, str], seen: int | None = None) -> None:
         """Record new revisions, by URI, of documents whose content is the same, and the moment they were seen."""
@@ -257,7 +262,7 @@ class Catalog:
         `seen` is when they were found to be gone (now, without it): those that were seen later stay.
         """
         async with self._connections.loading(collection.tenant) as connection:
-            position = await publishing.delete(connection, collection, uris, seen)
+            position = await publishing.delete(connection, collection, uris, seen, self._attached)
         return position or await self.head()
 
     async def known_vectors(self, generation: Generation, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:

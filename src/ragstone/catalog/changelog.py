@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
-from ragstone.catalog.connections import Connections, Rows
+from ragstone.catalog.connections import Connection, Connections, Parameters, Rows
 from ragstone.catalog.fields import fields
 from ragstone.catalog.reading import vector
+from ragstone.catalog.statements import statement
 from ragstone.errors import CatalogError
 from ragstone.models import Fields, Point, Replacement
 
@@ -31,14 +32,28 @@ async def replacements(connections: Connections, after: int, limit: int) -> tupl
     changed = await connections.run_as_owner("changes", {"after": after, "limit": limit})
     if not changed:
         return [], after
+    return await _standing(connections.run_as_owner, changed), max(row[-1] for row in changed)
+
+
+async def standing(connection: Connection, entries: Parameters) -> list[Replacement]:
+    """The state of documents as `replacements` would give it, in the owner's transaction that changes them."""
+
+    async def run(name: str, parameters: Parameters) -> Rows:
+        cursor = await connection.execute(statement(name), parameters, binary=True)
+        return await cursor.fetchall()
+
+    return await _standing(run, await run("entered", entries))
+
+
+async def _standing(run: Callable[[str, Parameters], Awaitable[Rows]], changed: Rows) -> list[Replacement]:
     parameters = {
         "tenants": [row[0] for row in changed],
         "generations": [row[2] for row in changed],
         "documents": [row[5] for row in changed],
     }
-    points = _points(await connections.run_as_owner("points", parameters))
-    described = _fields(await connections.run_as_owner("attributes", parameters))
-    return [_replacement(row, points, described) for row in changed], max(row[-1] for row in changed)
+    points = _points(await run("points", parameters))
+    described = _fields(await run("attributes", parameters))
+    return [_replacement(row, points, described) for row in changed]
 
 
 def _points(rows: Rows) -> Mapping[Key, Sequence[Point]]:

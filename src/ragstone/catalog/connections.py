@@ -49,7 +49,7 @@ class Connections:
             min_size=1,
             max_size=size,
             open=False,
-            check=_check,
+            check=still_there,
             timeout=RECONNECT,
             kwargs={"autocommit": True},
             name="catalog",
@@ -97,7 +97,7 @@ class Connections:
             return await cursor.fetchall() if cursor.description else []
 
 
-async def _check(connection: Connection) -> None:
+async def still_there(connection: Connection) -> None:
     """Notice a server that went away. An idle connection has nothing to say, so the round trip is seldom made."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
+from ragstone.catalog.appending import Attached, Entry, append
 from ragstone.catalog.connections import Connection
 from ragstone.catalog.fields import of_metadata
 from ragstone.catalog.statements import statement
@@ -26,10 +27,6 @@ _LONGEST_URI = 2000  # bytes; an entry of PostgreSQL's B-tree holds about 2,700
 _SECTION = ("uuid", "int4", "int4", "int4", "text[]", "int4", "int4")
 _CHUNK = ("uuid", "uuid", *("int4",) * 9, "text", "text", "bytea")
 _VECTOR = ("bytea", "bytea")
-
-_LOGGING = ("notify", "lock_change_log", "log_published")
-_ENDING = ("delete_chunks", "delete_sections", "notify", "lock_change_log", "log_deleted")
-"""The statements that end versions without a new one; the last gives the positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +137,9 @@ def _check_vectors(version: NewVersion, dimensions: int) -> None:
 # --- in the transaction -----------------------------------------------------------------------------------------
 
 
-async def publish(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> int:
+async def publish(
+    connection: Connection, generation: Generation, batch: Sequence[Prepared], attached: Attached | None
+) -> int:
     """Publish a batch in the tenant's transaction that `connection` is in. Gives the change-log position.
 
     Versions that come too late are left out; 0 when all do.
@@ -158,19 +157,19 @@ async def publish(connection: Connection, generation: Generation, batch: Sequenc
         "collection": generation.collection,
         "generation": generation.id,
         "fingerprint": generation.fingerprint.digest,
-        "documents": [version.document for version in versions],
-        "versions": [version.id for version in versions],
         "uris": [version.prepared.version.uri for version in versions],
         "fields": sorted({name for version in versions for name in version.prepared.fields}),
     }
-    names = "add_sections", "add_chunks", "add_vectors", "add_fields", "clear_failures", *_LOGGING
     async with connection.pipeline():
-        for name in names:
-            cursor = await connection.execute(statement(name), parameters)
-    return max(int(position) for (position,) in await cursor.fetchall())
+        for name in ("add_sections", "add_chunks", "add_vectors", "add_fields", "clear_failures"):
+            await connection.execute(statement(name), parameters)
+    entries = [Entry(generation=generation.id, document=each.document, version=each.id) for each in versions]
+    return await append(connection, generation.tenant, generation.collection, entries, attached)
 
 
-async def delete(connection: Connection, collection: Collection, uris: Sequence[str], seen: int | None) -> int:
+async def delete(
+    connection: Connection, collection: Collection, uris: Sequence[str], seen: int | None, attached: Attached | None
+) -> int:
     """Delete documents from every generation, but for those seen later. Gives the position, 0 when nothing was there.
 
     What went wrong with the documents is forgotten as well.
@@ -180,32 +179,38 @@ async def delete(connection: Connection, collection: Collection, uris: Sequence[
     ids = [key for (key,) in await cursor.fetchall()]
     await connection.execute(statement("clear_failures"), parameters)
     await connection.execute(statement("mark_deleted"), {"ids": ids, "seen": seen})
-    return await end(connection, collection, ids, None)
+    return await end(connection, collection, ids, None, attached)
 
 
-async def claim(connection: Connection, collection: Collection, source: str, uris: Sequence[str]) -> None:
+async def claim(
+    connection: Connection, collection: Collection, source: str, uris: Sequence[str], attached: Attached | None
+) -> None:
     """Make documents a source's own; indexes are told, for a source is filtered by."""
     parameters: dict[str, Any] = {"collection": collection.id, "source": source, "uris": list(uris)}
     await connection.execute(statement("lock_documents"), parameters)
     cursor = await connection.execute(statement("claim"), parameters)
-    parameters["ids"] = [key for (key,) in await cursor.fetchall()]
-    if parameters["ids"]:
-        for name in ("notify", "lock_change_log", "log_again"):
-            await connection.execute(statement(name), parameters)
+    ids = [key for (key,) in await cursor.fetchall()]
+    cursor = await connection.execute(statement("current_versions"), {"ids": ids})
+    await append(connection, collection.tenant, collection.id, _entries(await cursor.fetchall()), attached)
 
 
-async def end(connection: Connection, collection: Collection, ids: Sequence[UUID], generation: UUID | None) -> int:
+async def end(
+    connection: Connection,
+    collection: Collection,
+    ids: Sequence[UUID],
+    generation: UUID | None,
+    attached: Attached | None,
+) -> int:
     """End the current versions of documents, in one generation or in all. Gives the position, 0 without any."""
-    parameters = {
-        "tenant": collection.tenant,
-        "collection": collection.id,
-        "ids": list(ids),
-        "generation": generation,
-    }
+    parameters = {"ids": list(ids), "generation": generation}
     async with connection.pipeline():
-        for name in _ENDING:
+        for name in ("delete_chunks", "delete_sections", "end_documents"):
             cursor = await connection.execute(statement(name), parameters)
-    return max((int(position) for (position,) in await cursor.fetchall()), default=0)
+    return await append(connection, collection.tenant, collection.id, _entries(await cursor.fetchall()), attached)
+
+
+def _entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
+    return [Entry(generation=generation, document=document, version=version) for generation, document, version in rows]
 
 
 async def save_vectors(

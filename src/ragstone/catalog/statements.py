@@ -49,7 +49,12 @@ def migrations() -> dict[str, Traversable]:
 
 @cache
 def _statements() -> dict[str, str]:
-    parts = re.split(r"^-- name: (\w+)\n", script("queries.sql"), flags=re.MULTILINE)
+    return named(script("queries.sql"))
+
+
+def named(script: str) -> dict[str, str]:
+    """The statements of a script, by the name above each."""
+    parts = re.split(r"^-- name: (\w+)\n", script, flags=re.MULTILINE)
     return {name: _without_comments(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ragstone.catalog import changelog, publishing
+from ragstone.catalog.appending import Attached
 from ragstone.catalog.connections import Connections
 from ragstone.catalog.statements import statement
 from ragstone.models import Collection, Generation
@@ -28,7 +29,9 @@ class Swept:
     entries: int = 0  # of the change log, that a later one has made useless
 
 
-async def drop(connections: Connections, collection: Collection, generation: Generation) -> bool:
+async def drop(
+    connections: Connections, collection: Collection, generation: Generation, attached: Attached | None
+) -> bool:
     """End a generation: nothing is written to it from now on, and its points leave the index. False when it serves.
 
     What an interruption leaves undone the next sweep does.
@@ -36,11 +39,11 @@ async def drop(connections: Connections, collection: Collection, generation: Gen
     parameters = {"collection": collection.id, "generation": generation.id}
     if not await connections.run(collection.tenant, ("lock_generation", "drop_generation"), parameters):
         return False
-    await _empty(connections, collection, generation.id)
+    await _empty(connections, collection, generation.id, attached)
     return True
 
 
-async def _empty(connections: Connections, collection: Collection, dropped: UUID) -> None:
+async def _empty(connections: Connections, collection: Collection, dropped: UUID, attached: Attached | None) -> None:
     """Delete what a dropped generation holds, until a reindex makes it anew: that waits for the batch under way."""
     parameters = {"generation": dropped, "limit": _DOCUMENTS}
     while True:
@@ -49,14 +52,21 @@ async def _empty(connections: Connections, collection: Collection, dropped: UUID
             rows = await cursor.fetchall()
             if not rows:
                 break
-            await publishing.end(connection, collection, [document for (document,) in rows], dropped)
+            await publishing.end(connection, collection, [document for (document,) in rows], dropped, attached)
     await connections.run(collection.tenant, ("delete_versions_of_dropped",), parameters)
 
 
-async def sweep(connections: Connections, collection: Collection, history: int, tombstones: int, asked: int) -> Swept:
+async def sweep(
+    connections: Connections,
+    collection: Collection,
+    history: int,
+    tombstones: int,
+    asked: int,
+    attached: Attached | None,
+) -> Swept:
     """Remove ended versions, tombstones and questions older than so many hours, and vectors that no chunk uses."""
     for (dropped,) in await connections.run(collection.tenant, ("half_dropped",), {"collection": collection.id}):
-        await _empty(connections, collection, dropped)
+        await _empty(connections, collection, dropped, attached)
     return Swept(
         versions=await _delete(connections, collection, "sweep_versions", history),
         tombstones=await _delete(connections, collection, "sweep_tombstones", tombstones)

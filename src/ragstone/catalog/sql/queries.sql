@@ -4,6 +4,9 @@
 -- name: become_tenant
 SELECT set_config('role', 'ragstone_tenant', true), set_config('ragstone.tenant', %(tenant)s, true)
 
+-- name: become_owner
+SELECT set_config('role', 'none', true)
+
 
 -- Opening ------------------------------------------------------------------------------------------------------------
 
@@ -261,6 +264,15 @@ WHERE v.tenant = s.tenant AND v.id = s.version AND v.ended_at IS NULL AND v.docu
 UPDATE ragstone.versions SET ended_at = now(), text = NULL
 WHERE ended_at IS NULL AND document = ANY(%(ids)s) AND generation = %(generation)s
 
+-- name: end_documents
+UPDATE ragstone.versions SET ended_at = now(), text = NULL
+WHERE ended_at IS NULL AND document = ANY(%(ids)s)
+    AND (%(generation)s::uuid IS NULL OR generation = %(generation)s)
+RETURNING generation, document, NULL
+
+-- name: current_versions
+SELECT generation, document, id FROM ragstone.versions WHERE document = ANY(%(ids)s) AND ended_at IS NULL
+
 -- name: add_version
 INSERT INTO ragstone.versions (
     tenant, id, document, generation, number, revision, content_hash, title, media_type, metadata, text, page_starts,
@@ -337,35 +349,29 @@ WHERE id = ANY(%(ids)s)
 -- name: lock_change_log
 SELECT pg_advisory_xact_lock(hashtextextended('ragstone.change_log', 0))
 
--- name: log_published
+-- name: log
 INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
-SELECT %(tenant)s, %(collection)s, %(generation)s, document, version
-FROM unnest(%(documents)s::uuid[], %(versions)s::uuid[]) AS published (document, version)
+SELECT %(tenant)s, %(collection)s, generation, document, version
+FROM unnest(%(generations)s::uuid[], %(documents)s::uuid[], %(versions)s::uuid[]) AS e (generation, document, version)
 RETURNING position
 
--- Documents of which something changed that indexes filter by.
--- name: log_again
-INSERT INTO ragstone.change_log (tenant, collection, generation, document, version)
-SELECT v.tenant, %(collection)s, v.generation, v.document, v.id FROM ragstone.versions v
-WHERE v.document = ANY(%(ids)s) AND v.ended_at IS NULL
-RETURNING position
-
--- name: log_deleted
-WITH ended AS (
-    UPDATE ragstone.versions SET ended_at = now(), text = NULL
-    WHERE ended_at IS NULL AND document = ANY(%(ids)s)
-        AND (%(generation)s::uuid IS NULL OR generation = %(generation)s)
-    RETURNING document, generation
-)
-INSERT INTO ragstone.change_log (tenant, collection, generation, document)
-SELECT %(tenant)s, %(collection)s, generation, document FROM ended
-RETURNING position
+-- What an index in this database is given of these entries, before they are appended.
+-- name: entered
+SELECT g.tenant, g.collection, g.id, g.fingerprint, f.dimensions, e.document, 0
+FROM unnest(%(generations)s::uuid[], %(documents)s::uuid[]) AS e (generation, document)
+JOIN ragstone.generations g ON g.tenant = %(tenant)s AND g.id = e.generation
+JOIN ragstone.fingerprints f ON f.digest = g.fingerprint
 
 -- name: notify
 SELECT pg_notify('ragstone_changes', '')
 
 -- name: identity
 SELECT extract(epoch FROM min(applied_at))::text FROM ragstone.migrations
+
+-- name: identity_and_head
+SELECT
+    (SELECT extract(epoch FROM min(applied_at))::text FROM ragstone.migrations),
+    (SELECT coalesce(max(position), 0) FROM ragstone.change_log)
 
 -- name: head
 SELECT coalesce(max(position), 0) FROM ragstone.change_log
