@@ -20,6 +20,7 @@ EMPTY = """
     WHERE datname = current_database() AND pid <> pg_backend_pid();
     DROP SCHEMA IF EXISTS ragstone CASCADE;
     DROP SCHEMA IF EXISTS ragstone_queue CASCADE;
+    DROP SCHEMA IF EXISTS ragstone_index CASCADE;
 """
 
 

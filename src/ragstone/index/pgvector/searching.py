@@ -1,0 +1,171 @@
+"""One search, statement by statement, in a transaction that sees one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from ragstone.catalog.connections import Connection
+from ragstone.index import lexical
+from ragstone.index.filters import Filter
+from ragstone.index.pgvector.filtering import Condition
+from ragstone.index.pgvector.rows import signed, unit
+from ragstone.index.pgvector.statements import composed, statement
+from ragstone.index.pgvector.writing import wrong_dimensions
+from ragstone.models import Hit, Scope
+
+PROBED = 2_000
+"""Documents that are counted to tell whether a filter lets few through."""
+
+SCANNED = 10_000
+"""Points up to which computing all cosines is about as quick as walking a graph past those that are let out."""
+
+WALKED = 20_000
+"""Points that a walk of the graph looks at before it is given up and all cosines are computed."""
+
+_BROADEST = 1_000  # ef that pgvector takes
+
+Vector = npt.NDArray[np.float32]
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the rows of a scope are, and whether its graph can be walked."""
+
+    number: int
+    dimensions: int
+    points: int
+    graph: bool
+
+
+async def find(connection: Connection, scope: Scope) -> Place | None:
+    """Take on the tenant's role for the rest of the transaction, and look the scope up."""
+    parameters = {"tenant": scope.tenant, "generation": scope.generation, "fingerprint": scope.fingerprint}
+    await connection.execute(statement("become_tenant"), parameters)
+    cursor = await connection.execute(statement("scope"), parameters)
+    row = await cursor.fetchone()
+    return None if row is None else Place(number=row[0], dimensions=row[1], points=row[2], graph=row[3])
+
+
+class Search:
+    """A search of one scope within a filter.
+
+    `ef` is the breadth of a walk through its graph; without, all cosines are computed, as they are where the filter
+    lets through fewer than `scan_below` points.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        place: Place,
+        where: Filter | None,
+        *,
+        ef: int | None = None,
+        scan_below: int = SCANNED,
+    ) -> None:
+        self._connection = connection
+        self._place = place
+        self._condition = None if where is None else Condition(where, place.number)
+        self._ef = ef
+        self._scan_below = scan_below
+        self._few: bool | None = None
+
+    async def count(self) -> int:
+        """How many points the filter lets through."""
+        if self._condition is None:
+            return self._place.points
+        ((count,),) = await self._run("count", {})
+        return int(count)
+
+    async def hits(self, vector: Vector | None, text: str | None, limit: int) -> list[Hit]:
+        """See Index.search. Three calls at most: near; best, with the words of the near; cosines of the rest."""
+        if vector is not None and vector.shape != (self._place.dimensions,):
+            raise wrong_dimensions(vector.size, self._place.dimensions)
+        asked = None if vector is None else _literal(unit(vector))
+        rows = [] if asked is None else await self._near(asked, limit)
+        bm25 = {} if text is None else await self._best(text, limit, also=[row[0] for row in rows])
+        rest = list(bm25.keys() - {row[0] for row in rows})
+        rows += await self._rest(asked, rest) if rest else []
+        return [_hit(row, bm25, asked is not None, text is not None) for row in rows]
+
+    # --- near -----------------------------------------------------------------------------------------------
+
+    async def _near(self, vector: str, limit: int) -> Rows:
+        """The nearest: number, chunk, cosine. A walk that finds too few is done without the graph."""
+        parameters = {"vector": vector, "limit": limit}
+        if self._ef is not None and not await self._lets_few_through():
+            ef = str(min(max(self._ef, limit), _BROADEST))
+            await self._connection.execute(statement("prefer_graph"), {"ef": ef, "most": str(WALKED)})
+            rows = await self._run(self._variant("near_by_graph"), parameters)
+            if len(rows) >= limit:
+                return rows
+        return await self._run(self._variant("near_exactly"), parameters)
+
+    def _variant(self, name: str) -> str:
+        return name if self._condition is not None else f"{name}_everything"
+
+    async def _lets_few_through(self) -> bool:
+        """Whether there is a filter, and few points that it lets through."""
+        if self._few is None and self._condition is None:
+            self._few = False
+        elif self._few is None and self._place.points < self._scan_below:
+            self._few = True
+        elif self._few is None:
+            ((documents, points),) = await self._run("probe", {"most": PROBED})
+            self._few = documents < PROBED and points < self._scan_below
+        return self._few
+
+    # --- best -----------------------------------------------------------------------------------------------
+
+    async def _best(self, text: str, limit: int, also: Sequence[int]) -> dict[int, float]:
+        """BM25 by number: of the best, and of others as far as they have one of the words."""
+        words = signed(lexical.query(text).indices).tolist()
+        if not words:
+            return {}
+        best = self._composed(await self._kind_of_best())
+        parameters = {"words": words, "limit": limit, "also": list(also)}
+        return dict(await self._run("best", parameters, best=best))
+
+    async def _kind_of_best(self) -> str:
+        if self._condition is None:
+            return "best_of_everything"
+        return "best_of_few" if await self._lets_few_through() else "best_of_many"
+
+    async def _rest(self, vector: str | None, numbers: Sequence[int]) -> Rows:
+        name = "chunks" if vector is None else "cosines"
+        return await self._run(name, {"vector": vector, "numbers": numbers})
+
+    # --- statements -----------------------------------------------------------------------------------------
+
+    async def _run(self, name: str, parameters: dict[str, Any], **parts: Composable) -> Rows:
+        """A plan that was made for other values of a filter is not taken for these."""
+        condition = self._condition
+        values = parameters if condition is None else {**parameters, **condition.parameters}
+        prepare = None if condition is None else False
+        cursor = await self._connection.execute(self._composed(name, **parts), values, prepare=prepare, binary=True)
+        return await cursor.fetchall()
+
+    def _composed(self, name: str, **parts: Composable) -> Composed:
+        return composed(
+            name,
+            scope=Literal(self._place.number),
+            dimensions=Literal(self._place.dimensions),
+            where=SQL("true") if self._condition is None else self._condition.sql,
+            **parts,
+        )
+
+
+def _literal(vector: Vector) -> str:
+    return f"[{','.join(map(str, vector.tolist()))}]"
+
+
+def _hit(row: tuple[int, UUID, float | None], bm25: dict[int, float], dense: bool, lexically: bool) -> Hit:
+    number, chunk, cosine = row
+    return Hit(chunk_id=chunk, cosine=cosine if dense else None, bm25=bm25.get(number, 0.0) if lexically else None)
