@@ -26,7 +26,7 @@ class Swept:
     versions: int = 0
     tombstones: int = 0
     questions: int = 0
-    entries: int = 0  # of the change log, that a later one has made useless
+    log_entries: int = 0  # that later ones made useless
 
 
 async def drop(
@@ -73,7 +73,7 @@ async def sweep(
         + await _delete(connections, collection, "sweep_pushed", tombstones),
         questions=await _delete(connections, collection, "sweep_questions", asked),
         vectors=await _sweep_vectors(connections, collection),
-        entries=await compact(connections),
+        log_entries=await compact(connections),
     )
 
 

@@ -147,7 +147,7 @@ def gc(
     if json:
         print_json(swept)
     else:
-        typer.echo(", ".join(f"{count} {name}" for name, count in asdict(swept).items()) + " let go")
+        typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(swept).items()) + " let go")
 
 
 def _tell(done: Reindexed) -> None:
