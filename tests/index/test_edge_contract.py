@@ -20,6 +20,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestEdgeIndex(IndexContract):
     """All tests share one process: it lingers from one to the next."""
 
+    engine = "edge"
+
     @pytest.fixture
     async def index(self, data_dir: Path) -> AsyncIterator[Index]:
         index = EdgeIndex.open(data_dir, None, linger=3, follow=False, build_after=30)

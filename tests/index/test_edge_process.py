@@ -38,7 +38,7 @@ from ragstone.index.edge.client import EdgeIndex
 
 async def main():
     index = EdgeIndex.open(Path(sys.argv[1]), None, linger=1, follow=False)
-    print((await index.status()).process, flush=True)
+    print((await index.health()).details["process"], flush=True)
     await asyncio.sleep(float(sys.argv[2]))
     await index.aclose()
 
@@ -83,12 +83,16 @@ async def gone(process: int) -> None:
     await until(ended)
 
 
+async def process_of(index: EdgeIndex) -> int:
+    return int((await index.health()).details["process"])
+
+
 async def built(index: EdgeIndex, fewer_than: int = 1) -> None:
     """Returns once all points but a few are in a graph."""
 
     async def settled() -> bool:
-        status = await index.status()
-        return not status.building and status.unbuilt < fewer_than
+        health = await index.health()
+        return health.state == "ready" and health.unbuilt < fewer_than
 
     await until(settled)
 
@@ -114,7 +118,7 @@ async def test_concurrent_starters_share_one_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_AND_TELL, os.fspath(tmp_path), "0.5"]
     starters = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(4)]
     async with opened(tmp_path, linger=5) as index:
-        mine = (await index.status()).process
+        mine = await process_of(index)
         told = [(await starter.communicate())[0] for starter in starters]
         assert {int(line) for line in told} == {mine}
         os.kill(mine, signal.SIGTERM)
@@ -126,20 +130,20 @@ async def test_it_leaves_after_its_last_client_even_one_that_was_killed(tmp_path
     assert other.stdout is not None
     process = int(await other.stdout.readline())
     async with opened(tmp_path) as index:
-        assert (await index.status()).process == process
+        assert await process_of(index) == process
         other.kill()
         await other.wait()
         await index.apply([], 5)
     await asyncio.wait_for(gone(process), 30)
     async with opened(tmp_path) as index:
         assert await index.position() == 5
-        assert (await index.status()).process != process
+        assert await process_of(index) != process
 
 
 async def test_it_waits_for_its_first_client_even_when_it_starts_by_building(tmp_path: Path) -> None:
     async with opened(tmp_path) as index:
         await index.apply([one_document("a", *["fox"] * 50)], 1)
-        process = (await index.status()).process
+        process = await process_of(index)
     await asyncio.wait_for(gone(process), 30)
     async with opened(tmp_path, build_after=10) as index:
         await asyncio.sleep(2)
@@ -163,7 +167,7 @@ async def test_a_folder_with_a_long_name_gets_a_socket_elsewhere(tmp_path: Path)
         await index.apply([one_document("a", "fox")], 1)
         socket = Path((deep / "index" / "address").read_text())
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
-        process = (await index.status()).process
+        process = await process_of(index)
     await asyncio.wait_for(gone(process), 30)
     assert not socket.parent.exists()
     async with opened(deep) as index:
@@ -174,14 +178,14 @@ async def test_a_process_of_another_version_makes_room_unless_it_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path, linger=60) as index:
-        old = (await index.status()).process
+        old = await process_of(index)
         with monkeypatch.context() as patch:
             patch.setattr(launch, "__version__", "0.0.1")
             async with opened(tmp_path) as other:
                 with pytest.raises(IndexUnavailable, match=str(old)):
                     await other.position()
     async with opened(tmp_path, "postgresql://another/database", follow=False) as index:
-        assert (await index.status()).process != old
+        assert await process_of(index) != old
 
 
 async def test_the_client_does_not_load_the_engine(tmp_path: Path) -> None:
@@ -229,7 +233,7 @@ async def test_killed_again_and_again_while_it_applies_it_loses_nothing(
     collection, made = await generation(catalog)
     async with opened(tmp_path, database_url, build_after=400) as index:
         for turn in range(8):
-            process = (await index.status()).process
+            process = await process_of(index)
             for part in range(3):
                 names = range(part * 10, part * 10 + 10)
                 lines = [f"owl {line}" for line in range(15)]
@@ -248,7 +252,7 @@ async def test_a_deleted_folder_comes_back(
     await catalog.publish(made, [version(f"{n}", [f"owl {n}", "fox"]) for n in range(20)])
     async with opened(tmp_path, database_url) as index:
         await assert_same_as_exact(index, catalog, made)
-        process = (await index.status()).process
+        process = await process_of(index)
         if not running:
             await index.aclose()
             await asyncio.wait_for(gone(process), 30)
@@ -264,7 +268,7 @@ async def test_a_damaged_folder_is_rebuilt(tmp_path: Path, catalog: Catalog, dat
     await catalog.publish(made, [version("a", ["fox", "owl"])])
     async with opened(tmp_path, database_url) as index:
         await assert_same_as_exact(index, catalog, made)
-        process = (await index.status()).process
+        process = await process_of(index)
     await asyncio.wait_for(gone(process), 30)
     for path in (tmp_path / "index").glob(damaged):
         if path.is_dir():
@@ -278,7 +282,7 @@ async def test_a_catalog_made_anew_replaces_what_the_index_held(tmp_path: Path, 
     stale = replace(one_document("acme", "fox"), fingerprint=FINGERPRINT.digest, dimensions=8)
     async with opened(tmp_path, database_url, follow=False) as index:
         await index.apply([stale], 1000)
-        process = (await index.status()).process
+        process = await process_of(index)
     await asyncio.wait_for(gone(process), 30)
     catalog = await Catalog.open(database_url)
     try:
@@ -287,7 +291,7 @@ async def test_a_catalog_made_anew_replaces_what_the_index_held(tmp_path: Path, 
         async with opened(tmp_path, database_url) as index:
             await until(lambda: _level(index, catalog))
             await assert_same_as_exact(index, catalog, made)
-            assert (await index.status()).points == 1
+            assert (await index.health()).points == 1
     finally:
         await catalog.aclose()
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
-import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ragstone.errors import IndexFailure
+from ragstone.index.edge import state
+from ragstone.index.edge.child import child
+from ragstone.index.edge.faults import refuse_without_room, size_of
 from ragstone.index.edge.local import LocalIndex
 from ragstone.index.edge.shard import Shard
 
 logger = logging.getLogger(__name__)
+
+BUILD = "ragstone.index.edge.build"
 
 GROWTH = 4
 """Build again once more than a quarter of the points is new: in all, five times the work of one build."""
@@ -36,7 +39,7 @@ class Builder:
             try:
                 while space := self._due():
                     await self._build(space)
-            except Exception:
+            except Exception:  # whatever it was, searches go on with the old graphs
                 logger.exception("the graphs are not built yet; next try in %.0f s", PAUSE)
                 await asyncio.sleep(PAUSE)
             else:
@@ -45,53 +48,36 @@ class Builder:
     def _due(self) -> str | None:
         store = self._index.store
         for name, space in store.state.spaces.items():
-            if space.changed >= max(self._build_after, store.shards[name].size() // GROWTH):
+            enough = max(self._build_after, store.shards[name].size() // GROWTH)
+            if space.changed >= enough or store.unindexed(name):
                 return name
         return None
 
     async def _build(self, space: str) -> None:
-        target = self._index.store.unused_folder()
+        store = self._index.store
+        target = state.unused_folder(store.folder)
         self.building = space
         try:
             await self._build_into(target, space)
         finally:
             self.building = None
-            if target.name not in {s.folder for s in self._index.store.state.spaces.values()}:
+            if target.name not in {s.folder for s in store.state.spaces.values()}:
                 shutil.rmtree(target, ignore_errors=True)
 
     async def _build_into(self, target: Path, space: str) -> None:
         store = self._index.store
         with self._index.journal(space) as touched:
-            async with self._index.paused():
-                if (old := store.shards.get(space)) is None:
-                    return
-                built = store.state.spaces[space].changed
-                touched.clear()
-                old.flush()
-                process = await _start(old.folder, target)
-                copied = await _line(process)
-            try:
-                if not copied or await process.wait():
-                    raise IndexFailure(f"the building process ended with status {await process.wait()}")
-            finally:
-                await _end(process)
+            async with AsyncExitStack() as stack:
+                async with self._index.paused():
+                    if (old := store.shards.get(space)) is None:
+                        return
+                    built = store.state.spaces[space].changed
+                    touched.clear()
+                    old.flush()
+                    refuse_without_room(store.folder, needed=2 * size_of(old.folder))
+                    process = await stack.enter_async_context(child(BUILD, old.folder, target, *store.unindexed(space)))
+                    await process.copied()
+                await process.finished()
             fresh = Shard.load(target)
             if not await self._index.replace(space, old, fresh, touched, built):
                 fresh.close()
-
-
-async def _start(source: Path, target: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "ragstone.index.edge.build", source, target, stdout=asyncio.subprocess.PIPE
-    )
-
-
-async def _line(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None
-    return await process.stdout.readline()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()

@@ -104,6 +104,10 @@ class Ownership:
         draft.replace(self._address)
         return listener
 
+    def release(self) -> None:
+        """Give the folder up before the process ends: for one that never listened."""
+        os.close(self._descriptor)
+
     def leave(self) -> None:
         """Take back the address, so that nobody new comes. The lock is kept until the process ends."""
         if self.valid():

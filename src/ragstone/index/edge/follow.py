@@ -4,14 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ragstone.errors import RagstoneError
 from ragstone.index.applier import Applier, Follower
+from ragstone.index.edge.launch import Launch
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 2.0  # seconds between tries to reach the catalog
+
+
+class Following:
+    """The task that follows the catalog, if the process is to do that by itself."""
+
+    def __init__(self, settings: Launch, index: Follower) -> None:
+        self._settings = settings
+        self._index = index
+        self._task: asyncio.Task[None] | None = None
+        self._ended: Callable[[asyncio.Task[None]], None] = lambda task: None
+        self._pausing = asyncio.Lock()
+
+    def start(self, ended: Callable[[asyncio.Task[None]], None]) -> None:
+        self._ended = ended
+        if self._settings.follow:
+            work = follow(Path(self._settings.data_dir), self._settings.database_url, self._index)
+            self._task = asyncio.create_task(work)
+            self._task.add_done_callback(ended)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nothing is followed meanwhile; then it begins anew, with a look at what the index has become."""
+        async with self._pausing:
+            await self.stop()
+            try:
+                yield
+            finally:
+                self.start(self._ended)
 
 
 async def follow(data_dir: Path, database_url: str | None, index: Follower) -> None:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-from uuid import UUID, uuid5
+from typing import Any, cast
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 import qdrant_edge as qdrant
 
-from ragstone.errors import IndexFailure
 from ragstone.index import lexical
-from ragstone.models import Hit, Point
+from ragstone.index.edge.faults import engine_errors
+from ragstone.index.edge.filtering import WORDS, Condition, among, has
+from ragstone.index.terms import Terms
+from ragstone.models import Entry, Hit, Point
 
 Scores = dict[UUID, float]
-DENSE, WORDS = "dense", "bm25"
-SCOPE, DOCUMENT = "scope", "document"
+DENSE, SPARSE = "dense", "bm25"
+SCOPE, DOCUMENT, HASH = "scope", "document", "hash"
 
-SCAN_BELOW = 3_000
-"""Points of one scope up to which scanning them all is as quick as a graph."""
+SCAN_BELOW = 15_000
+"""KiB of float32 vectors, so 10,000 of 384 dimensions: up to as many that pass a filter, their scope included, are all
+compared, which finds every one of them and is as quick as going through the graph."""
 
 OVERSAMPLING = 2.0
 """Candidates per wanted hit that are rescored with the unquantised vectors."""
 
-
-def scope_key(tenant: str, generation: UUID) -> str:
-    """Tenant and generation as the one value that every point carries and every search filters by."""
-    return str(uuid5(generation, tenant))
+PAGE = 500
+"""Points read at once: searches wait for no more than that, a few milliseconds."""
 
 
 class Shard:
@@ -39,73 +39,93 @@ class Shard:
     def __init__(self, engine: qdrant.EdgeShard, folder: Path) -> None:
         self._engine = engine
         self.folder = folder
+        self.indexed = frozenset(engine.info().payload_schema)  # payload keys
 
     @classmethod
     def create(cls, folder: Path, dimensions: int) -> Shard:
         folder.mkdir(mode=0o700)
-        with _engine_errors():
+        with engine_errors():
             engine = qdrant.EdgeShard.create(str(folder), _config(dimensions))
-            # m = 0 below leaves the graph to this index: each scope gets its own, so a filter costs no recall.
-            scope = qdrant.UuidIndexParams(is_tenant=True, enable_hnsw=True)
+            # m = 0 below leaves the graph to this index: each scope gets its own, as good as if it were alone.
+            scope = qdrant.KeywordIndexParams(is_tenant=True, enable_hnsw=True)
             engine.update(qdrant.UpdateOperation.create_field_index(SCOPE, scope))
             document = qdrant.UuidIndexParams(enable_hnsw=False)
             engine.update(qdrant.UpdateOperation.create_field_index(DOCUMENT, document))
+            words = qdrant.KeywordIndexParams(enable_hnsw=False)
+            engine.update(qdrant.UpdateOperation.create_field_index(WORDS, words))
             engine.flush()
-        return cls(engine, folder)
+            return cls(engine, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Shard:
-        with _engine_errors():
+        with engine_errors():
             return cls(qdrant.EdgeShard.load(str(folder)), folder)
 
-    def upsert(self, scope: str, document: UUID, points: Iterable[Point]) -> None:
-        payload = {SCOPE: scope, DOCUMENT: str(document)}
-        with _engine_errors():
-            rows = [
-                qdrant.Point(p.chunk_id, {DENSE: p.vector.tolist(), WORDS: lexical.document(p.text)}, payload)
-                for p in points
-            ]
-            self._engine.update(qdrant.UpdateOperation.upsert_points(rows))
+    def index_numbers(self, keys: Iterable[str]) -> None:
+        """Give ranges of some number keys an index: it reads the payload of every point, about 11 µs each."""
+        with engine_errors():
+            for key in set(keys) - self.indexed:
+                number = qdrant.FloatIndexParams(enable_hnsw=False)
+                self._engine.update(qdrant.UpdateOperation.create_field_index(key, number))
+            self.indexed = frozenset(self._engine.info().payload_schema)
 
-    def remove(self, scope: str, documents: Iterable[UUID], keep: Iterable[UUID]) -> None:
+    def upsert(self, scope: str, document: UUID, stored: Terms, points: Iterable[Point]) -> None:
+        payload = {SCOPE: scope, DOCUMENT: str(document), WORDS: list(stored.words), **stored.numbers}
+        with engine_errors():
+            self._engine.update(qdrant.UpdateOperation.upsert_points([_row(point, payload) for point in points]))
+
+    def remove(self, scope: str, documents: Iterable[UUID], keep: Iterable[UUID] = ()) -> None:
         """Delete the points of some documents, except those to keep."""
-        named = qdrant.FieldCondition(DOCUMENT, qdrant.MatchAny([str(document) for document in documents]))
-        doomed = qdrant.Filter(must=[_within(scope), named], must_not=[qdrant.HasIdCondition(set(keep))])
-        with _engine_errors():
+        named = has(DOCUMENT, [str(document) for document in documents])
+        doomed = qdrant.Filter(must=[_within(scope), named], must_not=[among(keep)])
+        with engine_errors():
             self._engine.update(qdrant.UpdateOperation.delete_points_by_filter(doomed))
 
-    def copy_document(self, scope: str, document: UUID, into: Shard) -> None:
-        """Make another shard hold what this one holds of a document."""
-        named = qdrant.FieldCondition(DOCUMENT, qdrant.MatchValue(str(document)))
-        into.remove(scope, [document], [])
-        offset: qdrant.PointId | None = None
-        with _engine_errors():
-            while True:
-                request = qdrant.ScrollRequest(
-                    offset=offset,
-                    limit=500,
-                    filter=qdrant.Filter(must=[_within(scope), named]),
-                    with_payload=True,
-                    with_vector=True,
-                )
-                records, offset = self._engine.scroll(request)
+    def remove_scope(self, scope: str) -> Iterator[int]:
+        """Delete the points of a scope, a page at a time: gives the size of each."""
+        request = qdrant.ScrollRequest(limit=PAGE, filter=_filter(scope), with_payload=False)
+        while True:
+            with engine_errors():
+                records, _ = self._engine.scroll(request)
+                if not records:
+                    return
+                self._engine.update(qdrant.UpdateOperation.delete_points([record.id for record in records]))
+            yield len(records)
+
+    def copy(self, scope: str, document: UUID | None, into: Shard) -> None:
+        """Make another shard hold what this one holds of a document, or of the whole scope."""
+        if document is None:
+            for _ in into.remove_scope(scope):
+                pass
+        else:
+            into.remove(scope, [document])
+        own = None if document is None else has(DOCUMENT, [str(document)])
+        into.index_numbers(self.indexed - into.indexed)
+        with engine_errors():
+            for records in self._pages(_filter(scope, own), with_payload=True, with_vector=True):
                 rows = [qdrant.Point(r.id, r.vector, r.payload) for r in records if r.vector is not None]
                 into._engine.update(qdrant.UpdateOperation.upsert_points(rows))
-                if offset is None:
-                    return
 
     def search(
-        self, scope: str, *, vector: npt.NDArray[np.float32] | None, text: str | None, limit: int, ef: int
+        self,
+        scope: str,
+        *,
+        vector: npt.NDArray[np.float32] | None,
+        text: str | None,
+        limit: int,
+        where: Condition | None,
+        ef: int,
+        exact: bool,
     ) -> list[Hit]:
         """See Index.search. Three calls at most: dense; words, with the words of the dense hits; dense of the rest."""
         if limit < 1:
             return []
-        with _engine_errors():
-            search = _Search(engine=self._engine, scope=_within(scope), limit=limit, ef=ef)
+        with engine_errors():
+            search = _Search(engine=self._engine, scope=scope, where=where, limit=limit, ef=ef, exact=exact)
             cosine = {} if vector is None else search.nearest(vector)
             bm25 = {} if text is None else search.best(text, also=cosine.keys())
             if vector is not None and (rest := bm25.keys() - cosine.keys()):
-                cosine |= search.nearest(vector, among=rest)
+                cosine |= search.cosines(vector, rest)
         return [
             Hit(
                 chunk_id=chunk_id,
@@ -115,26 +135,52 @@ class Shard:
             for chunk_id in cosine.keys() | bm25.keys()
         ]
 
-    def count(self, scope: str) -> int:
-        with _engine_errors():
-            return self._engine.count(qdrant.CountRequest(exact=True, filter=qdrant.Filter(must=[_within(scope)])))
+    def count(self, scope: str, where: Condition | None = None) -> int:
+        with engine_errors():
+            return self._engine.count(qdrant.CountRequest(exact=True, filter=_filter(scope, where)))
+
+    def scan(self, scope: str, start: UUID | None) -> tuple[list[Entry], UUID | None]:
+        """A page of the scope's points in the order of their ids, and the first id of the next one."""
+        with engine_errors():
+            request = qdrant.ScrollRequest(
+                offset=start, limit=PAGE, filter=_filter(scope), with_payload=[DOCUMENT, HASH], with_vector=False
+            )
+            records, after = self._engine.scroll(request)
+        return [_entry(record) for record in records], cast("UUID | None", after)
+
+    def scopes(self) -> list[str]:
+        """Every scope that holds a point."""
+        with engine_errors():
+            found = self._engine.facet(qdrant.FacetRequest(SCOPE, limit=2**31, exact=True))
+            return [str(hit.value) for hit in found if hit.count]
 
     def size(self) -> int:
-        with _engine_errors():
+        with engine_errors():
             return self._engine.info().points_count
 
     def flush(self) -> None:
-        with _engine_errors():
+        with engine_errors():
             self._engine.flush()
 
     def optimize(self) -> None:
         """Build the graphs and drop what was deleted: seconds to minutes, in which the interpreter stands still."""
-        with _engine_errors():
+        with engine_errors():
             self._engine.optimize()
 
     def close(self) -> None:
-        with _engine_errors():
+        with engine_errors():
             self._engine.close()
+
+    def _pages(self, where: qdrant.Filter, *, with_payload: bool, with_vector: bool) -> Iterator[list[qdrant.Record]]:
+        offset: qdrant.PointId | None = None
+        while True:
+            request = qdrant.ScrollRequest(
+                offset=offset, limit=PAGE, filter=where, with_payload=with_payload, with_vector=with_vector
+            )
+            records, offset = self._engine.scroll(request)
+            yield records
+            if offset is None:
+                return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,21 +188,35 @@ class _Search:
     """One search of one scope, call by call."""
 
     engine: qdrant.EdgeShard
-    scope: qdrant.FieldCondition
+    scope: str
+    where: Condition | None
     limit: int
     ef: int
+    exact: bool
 
-    def nearest(self, vector: npt.NDArray[np.float32], among: Iterable[UUID] | None = None) -> Scores:
-        """The nearest by cosine, or the cosines of given points of the scope."""
-        ids = None if among is None else set(among)
-        rescored = qdrant.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        request = qdrant.QueryRequest(
-            self.limit if ids is None else len(ids),
-            query=qdrant.Query.Nearest(vector.tolist(), using=DENSE),
-            filter=self._filter(ids),
-            params=qdrant.SearchParams(hnsw_ef=self.ef, quantization=rescored),
+    def nearest(self, vector: npt.NDArray[np.float32]) -> Scores:
+        """The nearest by cosine.
+
+        With a filter by ACORN, which looks past points that do not pass it. Without, the engine finds nothing at all
+        where the graph's few points of entry do not pass, and too little behind them (recall .6 at a tenth).
+        """
+        params = qdrant.SearchParams(
+            hnsw_ef=self.ef,
+            exact=self.exact,
+            acorn=None if self.where is None else qdrant.AcornSearchParams(enable=True, max_selectivity=1.0),
+            quantization=qdrant.QuantizationSearchParams(ignore=self.exact, rescore=True, oversampling=OVERSAMPLING),
         )
-        return _scores(self.engine.query(request))
+        return self._dense(vector, self.limit, _filter(self.scope, self.where), params)
+
+    def cosines(self, vector: npt.NDArray[np.float32], ids: set[UUID]) -> Scores:
+        """Those of some points of the scope."""
+        return self._dense(vector, len(ids), _filter(self.scope, among(ids)), qdrant.SearchParams(exact=True))
+
+    def _dense(
+        self, vector: npt.NDArray[np.float32], limit: int, within: qdrant.Filter, params: qdrant.SearchParams
+    ) -> Scores:
+        query = qdrant.Query.Nearest(vector.tolist(), using=DENSE)
+        return _scores(self.engine.query(qdrant.QueryRequest(limit, query=query, filter=within, params=params)))
 
     def best(self, text: str, also: Iterable[UUID]) -> Scores:
         """The best by BM25 and, of the points in `also`, those with a word of the text.
@@ -167,29 +227,40 @@ class _Search:
         given = set(also)
         if not words.indices:
             return {}
-        requests = [self._words(words, self.limit, None)]
+        requests = [self._words(words, self.limit, self.where)]
         if given:
-            requests.append(self._words(words, len(given), given))
+            requests.append(self._words(words, len(given), among(given)))
         scores: Scores = {}
         for found in self.engine.query_batch(qdrant.QueryBatchRequest(requests)):
             scores |= _scores(found)
         return scores
 
-    def _words(self, words: qdrant.SparseVector, limit: int, ids: set[UUID] | None) -> qdrant.QueryRequest:
+    def _words(self, words: qdrant.SparseVector, limit: int, where: Condition | None) -> qdrant.QueryRequest:
         """Rarity is counted within the scope: one tenant's words never shape another's scores."""
         return qdrant.QueryRequest(
             limit,
-            query=qdrant.Query.Nearest(words, using=WORDS),
-            filter=self._filter(ids),
-            params=qdrant.SearchParams(idf=qdrant.IdfParams(self._filter(None))),
+            query=qdrant.Query.Nearest(words, using=SPARSE),
+            filter=_filter(self.scope, where),
+            params=qdrant.SearchParams(idf=qdrant.IdfParams(_filter(self.scope))),
         )
 
-    def _filter(self, ids: set[UUID] | None) -> qdrant.Filter:
-        return qdrant.Filter(must=[self.scope] if ids is None else [self.scope, qdrant.HasIdCondition(set(ids))])
 
-
-def _within(scope: str) -> qdrant.FieldCondition:
+def _within(scope: str) -> Condition:
     return qdrant.FieldCondition(SCOPE, qdrant.MatchValue(scope))
+
+
+def _filter(scope: str, where: Condition | None = None) -> qdrant.Filter:
+    return qdrant.Filter(must=[_within(scope)] if where is None else [_within(scope), where])
+
+
+def _row(point: Point, payload: Mapping[str, Any]) -> qdrant.Point:
+    vectors = {DENSE: point.vector.tolist(), SPARSE: lexical.document(point.text)}
+    return qdrant.Point(point.chunk_id, vectors, {**payload, HASH: point.hash.hex()})
+
+
+def _entry(record: qdrant.Record) -> Entry:
+    payload = cast("dict[str, str]", record.payload)
+    return Entry(chunk_id=cast(UUID, record.id), document_id=UUID(payload[DOCUMENT]), hash=bytes.fromhex(payload[HASH]))
 
 
 def _scores(found: Sequence[qdrant.ScoredPoint]) -> Scores:
@@ -198,30 +269,13 @@ def _scores(found: Sequence[qdrant.ScoredPoint]) -> Scores:
 
 def _config(dimensions: int) -> qdrant.EdgeConfig:
     """Scanned vectors stay in memory as int8; the originals, for rescoring, in the page cache."""
-    bytes_per_point = dimensions * 4
     return qdrant.EdgeConfig(
         vectors={DENSE: qdrant.EdgeVectorParams(dimensions, qdrant.Distance.Cosine, memory=qdrant.Memory.Cached)},
-        sparse_vectors={WORDS: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        hnsw_config=qdrant.HnswIndexConfig(
-            m=0,
-            payload_m=16,
-            ef_construct=128,
-            full_scan_threshold=max(1, SCAN_BELOW * bytes_per_point // 1024),
-        ),
+        sparse_vectors={SPARSE: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
+        hnsw_config=qdrant.HnswIndexConfig(m=0, payload_m=16, ef_construct=128, full_scan_threshold=SCAN_BELOW),
         quantization_config=qdrant.ScalarQuantizationConfig(
             qdrant.ScalarType.Int8, quantile=0.99, memory=qdrant.Memory.Pinned
         ),
         # optimize() alone builds, and only the builder calls it: then everything is worth a graph.
         optimizers=qdrant.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1),
     )
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    """The binding raises bare Exceptions; they become ours here and nowhere else."""
-    try:
-        yield
-    except Exception as error:
-        raise IndexFailure(
-            f"Qdrant Edge: {error}", hint="the index can be deleted at any time; it is rebuilt from the catalog"
-        ) from error

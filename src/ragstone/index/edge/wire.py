@@ -3,7 +3,7 @@
 4 bytes  length of the header        both big-endian
 4 bytes  length of the body
 header   JSON, an object
-body     float32 vectors row after row, little-endian; or hits, see `pack_hits`
+body     float32 vectors row after row, little-endian; or hits or entries, see `pack_hits` and `pack_entries`
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.models import Hit, Point, Replacement, Scope
+from ragstone.index.filters import And, Exists, Filter, In, Not, Or, Range
+from ragstone.models import Entry, Hit, Point, Replacement, Scope
 
 Header = dict[str, Any]
 Frame = tuple[Header, bytes]
 
 _LENGTHS = struct.Struct(">II")
+_ENTRY = struct.Struct("16s16s16s")
 _HIT = struct.Struct("<16sff")
 _FLOATS = np.dtype("<f4")
 
@@ -70,6 +72,58 @@ def unpack_hits(body: bytes) -> list[Hit]:
     ]
 
 
+def pack_entries(entries: Sequence[Entry]) -> bytes:
+    """48 bytes an entry: id, document, hash."""
+    return b"".join(_ENTRY.pack(e.chunk_id.bytes, e.document_id.bytes, e.hash) for e in entries)
+
+
+def unpack_entries(body: bytes) -> list[Entry]:
+    return [
+        Entry(chunk_id=UUID(bytes=chunk_id), document_id=UUID(bytes=document_id), hash=digest)
+        for chunk_id, document_id, digest in _ENTRY.iter_unpack(body)
+    ]
+
+
+def pack_filter(where: Filter | None) -> Any:
+    """The name of each node and what it holds."""
+    match where:
+        case None:
+            return None
+        case In():
+            return ["in", where.field, where.values]
+        case Exists():
+            return ["exists", where.field]
+        case Range():
+            return ["range", where.field, where.dates, where.gt, where.gte, where.lt, where.lte]
+        case And():
+            return ["and", [pack_filter(part) for part in where.parts]]
+        case Or():
+            return ["or", [pack_filter(part) for part in where.parts]]
+        case Not():
+            return ["not", pack_filter(where.part)]
+
+
+def unpack_filter(packed: Any) -> Filter | None:
+    return None if packed is None else _filter(packed)
+
+
+def _filter(packed: Sequence[Any]) -> Filter:
+    match packed:
+        case ["in", field, values]:
+            return In(field, tuple(values))
+        case ["exists", field]:
+            return Exists(field)
+        case ["range", field, dates, gt, gte, lt, lte]:
+            return Range(field, dates, gt=gt, gte=gte, lt=lt, lte=lte)
+        case ["and", parts]:
+            return And(tuple(_filter(part) for part in parts))
+        case ["or", parts]:
+            return Or(tuple(_filter(part) for part in parts))
+        case ["not", part]:
+            return Not(_filter(part))
+    raise ValueError(f"no filter: {packed!r}")
+
+
 def pack_replacements(replacements: Sequence[Replacement]) -> tuple[list[Header], bytes]:
     """For each an object, and all vectors one after the other."""
     headers = [
@@ -80,7 +134,8 @@ def pack_replacements(replacements: Sequence[Replacement]) -> tuple[list[Header]
             "fingerprint": r.fingerprint,
             "dimensions": r.dimensions,
             "document": str(r.document_id),
-            "points": [[str(point.chunk_id), point.text] for point in r.points],
+            "fields": dict(r.fields),
+            "points": [[str(point.chunk_id), point.text, point.hash.hex()] for point in r.points],
         }
         for r in replacements
     ]
@@ -94,7 +149,10 @@ def unpack_replacements(headers: Sequence[Header], body: bytes) -> list[Replacem
         size = header["dimensions"]
         end = start + size * len(header["points"])
         rows = zip(header["points"], floats[start:end].reshape(-1, size), strict=True)
-        points = tuple(Point(chunk_id=UUID(i), text=text, vector=row) for (i, text), row in rows)
+        points = tuple(
+            Point(chunk_id=UUID(chunk_id), text=text, vector=row, hash=bytes.fromhex(digest))
+            for (chunk_id, text, digest), row in rows
+        )
         replacements.append(_replacement(header, points))
         start = end
     return replacements
@@ -109,6 +167,7 @@ def _replacement(header: Header, points: tuple[Point, ...]) -> Replacement:
         dimensions=header["dimensions"],
         document_id=UUID(header["document"]),
         points=points,
+        fields={name: tuple(values) for name, values in header["fields"].items()},
     )
 
 
