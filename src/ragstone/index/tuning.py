@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from statistics import fmean, pvariance
+from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
@@ -144,7 +144,7 @@ def surely(recalls: Sequence[float], k: int) -> float:
     mean = min(fmean(recalls), 1.0)
     hits = float(len(recalls) * k)
     if (spread := mean * (1 - mean)) > 0:
-        effect = pvariance(recalls) * k / spread
+        effect = float(np.var(recalls)) * k / spread
         hits /= min(max(effect, 1.0), k)
     z = 1.6449  # the 95th percentile of the normal distribution: of the two ends only the lower counts
     middle = mean + z**2 / (2 * hits)
