@@ -24,7 +24,7 @@ from ragstone.index.filters import Filter, refuse_unknown, within
 from ragstone.index.sampled import Sampled
 from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Generation, Scope, scope_of
-from ragstone.parts import Embedders, breadth, follower, make_generator, make_index
+from ragstone.parts import Embedders, attached, breadth, follower, make_generator, make_index
 from ragstone.retrieval.pipeline import Retrieved, Retriever
 from ragstone.settings import RetrievalSettings, Settings
 
@@ -282,11 +282,14 @@ async def open_ragstone(settings: Settings, *, watched: bool = False) -> AsyncIt
             stack.callback(server.stop)
             stack.push_async_callback(end, asyncio.create_task(_keep_running(server)))
         # Before the catalog: an index process starts while this one connects and migrates.
-        index = make_index(settings, url or server.url, embedded=url is None)
-        if watched:
-            index = Sampled(index, share=settings.index.recall_sample, alert=settings.index.recall_alert)
+        made = make_index(settings, url or server.url, embedded=url is None)
+        index = (
+            Sampled(made, share=settings.index.recall_sample, alert=settings.index.recall_alert) if watched else made
+        )
         stack.push_async_callback(index.aclose)
-        catalog = await Catalog.open(url or server.url, pool_size=settings.database.pool_size)
+        catalog = await Catalog.open(
+            url or server.url, pool_size=settings.database.pool_size, attached=attached(settings, made)
+        )
         stack.push_async_callback(catalog.aclose)
         if (following := follower(settings, catalog, index)) is not None:
             stack.push_async_callback(end, asyncio.create_task(following))
@@ -307,6 +310,10 @@ async def open_catalog(settings: Settings) -> AsyncIterator[Catalog]:
         catalog = await Catalog.open(url, pool_size=settings.database.pool_size)
         stack.push_async_callback(catalog.aclose)
         yield catalog
+
+
+def _watched(settings: Settings, index: Index) -> Sampled:
+    return Sampled(index, share=settings.index.recall_sample, alert=settings.index.recall_alert)
 
 
 async def _keep_running(server: embedded.EmbeddedPostgres) -> None:

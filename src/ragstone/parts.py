@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from pydantic import ValidationError
 
+from ragstone.catalog.appending import Attached
 from ragstone.catalog.catalog import Catalog
 from ragstone.embedding import fingerprint
 from ragstone.embedding.base import Embedder, Usage
@@ -23,6 +23,9 @@ from ragstone.settings import ChunkingSettings, EmbeddingSettings, IndexSettings
 from ragstone.source_settings import FolderSource, ObjectStoreSource, PushSource, SqlSource, WebSource
 from ragstone.source_settings import Source as SourceSettings
 from ragstone.sources.base import Source
+
+if TYPE_CHECKING:
+    from ragstone.index.pgvector import PgvectorIndex
 
 EF = 128
 """The breadth of graph searches that nobody chose: recall above .98 on most text."""
@@ -116,7 +119,7 @@ def make_index(settings: Settings, url: str, *, embedded: bool) -> Index:
         case "pgvector":
             from ragstone.index.pgvector import PgvectorIndex
 
-            return PgvectorIndex(url, ef=chosen.ef)
+            return PgvectorIndex.open(url, ef=chosen.ef)
         case "qdrant":
             from ragstone.index import qdrant
 
@@ -133,6 +136,11 @@ def make_index(settings: Settings, url: str, *, embedded: bool) -> Index:
             )
 
 
+def attached(settings: Settings, index: Index) -> Attached | None:
+    """The index, if it is in the catalog's own database: it is written to in the transactions that publish."""
+    return cast("PgvectorIndex", index) if settings.index.engine == "pgvector" else None
+
+
 def follower(settings: Settings, catalog: Catalog, index: Index) -> Coroutine[Any, Any, None] | None:
     """What keeps the index up to date in this process, until cancelled; None where the engine sees to it itself."""
     from ragstone.index.applier import Applier, follow_alone
@@ -144,13 +152,6 @@ def follower(settings: Settings, catalog: Catalog, index: Index) -> Coroutine[An
             return Applier(catalog, index).run()
         case _:
             return follow_alone(catalog, index, settings.index.url)
-
-
-def index_name(settings: Settings) -> str:
-    """Tells the index that the settings name from others of the same catalog: this machine's own from those elsewhere."""
-    if settings.index.engine == "edge":
-        return f"edge {platform.node()}:{settings.data_dir.resolve()}"
-    return settings.index.url
 
 
 def breadth(settings: IndexSettings, generation: Generation) -> int | None:
