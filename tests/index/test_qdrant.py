@@ -1,0 +1,62 @@
+"""The Qdrant index keeps the contract: on qdrant-client's local mode, and on a server where one is given.
+
+RAGSTONE_TEST_QDRANT_URL names a server to test on, such as http://127.0.0.1:6333; only collections that start with
+ragstone-test- are touched there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from contracts.congruence import CongruenceContract
+from contracts.index import IndexContract
+from ragstone.index.base import Index
+from ragstone.index.qdrant.index import QdrantIndex
+from ragstone.index.qdrant.server import open_client
+from ragstone.index.qdrant.space import Layout
+
+URL = os.environ.get("RAGSTONE_TEST_QDRANT_URL", "")
+KEY = os.environ.get("RAGSTONE_TEST_QDRANT_API_KEY")
+
+# Local mode has no index, and says so once.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+]
+
+ONE_SHARD, THREE_SHARDS = Layout(), Layout(shards=3)
+
+
+@pytest.fixture(params=[ONE_SHARD, THREE_SHARDS], ids=["one-shard", "three-shards"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    """With several shards, rarity is counted in another way."""
+    assert isinstance(request.param, Layout)
+    return request.param
+
+
+class TestLocalQdrantIndex(IndexContract, CongruenceContract):
+    engine = "qdrant"
+
+    @pytest.fixture
+    async def index(self, layout: Layout) -> AsyncIterator[Index]:
+        index = QdrantIndex(AsyncQdrantClient(":memory:"), layout=layout)
+        yield index
+        await index.aclose()
+
+
+@pytest.mark.skipif(not URL, reason="RAGSTONE_TEST_QDRANT_URL names no server")
+class TestQdrantIndex(IndexContract, CongruenceContract):
+    engine = "qdrant"
+
+    @pytest.fixture
+    async def index(self, layout: Layout) -> AsyncIterator[Index]:
+        client = open_client(URL, KEY)
+        index = QdrantIndex(client, layout=layout, name=f"ragstone-test-{uuid4().hex[:8]}")
+        yield index
+        await index.reset("")
+        await index.aclose()
