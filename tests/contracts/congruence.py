@@ -133,13 +133,13 @@ class World:
 
     def history(self) -> Iterator[list[Replacement]]:
         """Documents are added; then some are replaced, some described anew and some deleted."""
-        documents = [self._document("large", size) for size in self._sizes(3000)]
-        documents += [self._document("small", size) for size in self._sizes(300)]
+        documents = [self.document("large", size) for size in self._sizes(3000)]
+        documents += [self.document("small", size) for size in self._sizes(300)]
         for start in range(0, len(documents), BATCH):
             yield documents[start : start + BATCH]
         chosen = self._random.permutation(len(documents))[: 3 * BATCH]
         replaced, described, deleted = ([documents[i] for i in part] for part in np.split(chosen, 3))
-        yield [replace(each, points=self._document("", len(each.points)).points) for each in replaced]
+        yield [replace(each, points=self.document("", len(each.points)).points) for each in replaced]
         yield [replace(each, fields=self._fields()) for each in described] + [
             replace(each, points=(), fields={}) for each in deleted[: BATCH // 2]
         ]
@@ -155,7 +155,7 @@ class World:
             size += here
             yield here
 
-    def _document(self, tenant: str, size: int) -> Replacement:
+    def document(self, tenant: str, size: int) -> Replacement:
         points = (
             Point(chunk_id=uuid4(), text=self._text(30), vector=self._vector(), hash=self._random.bytes(16))
             for _ in range(size)

@@ -7,6 +7,7 @@ one test may still be there in the next: each uses scopes of its own.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -146,3 +147,28 @@ class IndexContract(FilteringContract, UpkeepContract):
         assert not waiting.done()
         await index.apply([one_document("a", "fox")], position + 4)
         assert await waiting
+
+    async def test_a_search_meanwhile_meets_every_document(self, index: Index) -> None:
+        """Old points, new ones or both, while documents are replaced again and again."""
+        first = one_document("a")
+        documents = [first, *(replace(first, document_id=uuid4()) for _ in range(3))]
+        states = [
+            [replace(each, points=one_document("a", *["fox"] * 40).points) for each in documents] for _ in range(6)
+        ]
+        owners = {point.chunk_id: each.document_id for state in states for each in state for point in each.points}
+        position = await index.position() + 1
+        await index.apply(states[0], position)
+        replacing = asyncio.create_task(_apply_each(index, states[1:], position + 1))
+        searched = 0
+        while not replacing.done() or not searched:
+            hits = await ask(index, scope_of(first), Question((1,) * 8, ("fox",), 1000))
+            assert {owners[hit.chunk_id] for hit in hits} == {each.document_id for each in documents}
+            searched += 1
+        await replacing
+        hits = await ask(index, scope_of(first), Question((1,) * 8, ("fox",), 1000))
+        assert {hit.chunk_id for hit in hits} == {point.chunk_id for each in states[-1] for point in each.points}
+
+
+async def _apply_each(index: Index, states: Sequence[Sequence[Replacement]], position: int) -> None:
+    for turn, state in enumerate(states):
+        await index.apply(state, position + turn)
