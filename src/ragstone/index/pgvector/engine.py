@@ -116,8 +116,8 @@ class PgvectorIndex:
             if place is None:
                 return []
             broad = None if exact or not place.graph else ef or self._ef
-            search = searching.Search(connection, place, where, ef=broad, scan_below=self._build_from)
-            return await search.hits(vector, text, limit)
+            search = searching.Search(connection, place, where, limit=limit, ef=broad)
+            return await search.hits(vector, text)
 
     async def count(self, scope: Scope, where: Filter | None = None) -> int:
         async with self._connections.reading() as connection:

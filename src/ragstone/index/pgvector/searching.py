@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,11 @@ from ragstone.index.pgvector.statements import composed, statement
 from ragstone.index.pgvector.writing import wrong_dimensions
 from ragstone.models import Hit, Scope
 
-PROBED = 2_000
-"""Documents that are counted to tell whether a filter lets few through."""
-
-SCANNED = 10_000
-"""Points up to which computing all cosines is about as quick as walking a graph past those that are let out."""
+WALK = 4.0
+"""What it costs to come to a point by walking the graph, where computing the cosine of a given one costs 1."""
 
 WALKED = 20_000
-"""Points that a walk of the graph looks at before it is given up and all cosines are computed."""
+"""Points that a walk comes to before it is given up and all cosines are computed."""
 
 _BROADEST = 1_000  # ef that pgvector takes
 
@@ -58,23 +56,17 @@ class Search:
     """A search of one scope within a filter.
 
     `ef` is the breadth of a walk through its graph; without, all cosines are computed, as they are where the filter
-    lets through fewer than `scan_below` points.
+    lets few points through.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        place: Place,
-        where: Filter | None,
-        *,
-        ef: int | None = None,
-        scan_below: int = SCANNED,
+        self, connection: Connection, place: Place, where: Filter | None, *, limit: int = 0, ef: int | None = None
     ) -> None:
         self._connection = connection
         self._place = place
         self._condition = None if where is None else Condition(where, place.number)
+        self._limit = limit
         self._ef = ef
-        self._scan_below = scan_below
         self._few: bool | None = None
 
     async def count(self) -> int:
@@ -84,63 +76,61 @@ class Search:
         ((count,),) = await self._run("count", {})
         return int(count)
 
-    async def hits(self, vector: Vector | None, text: str | None, limit: int) -> list[Hit]:
+    async def hits(self, vector: Vector | None, text: str | None) -> list[Hit]:
         """See Index.search. Three calls at most: near; best, with the words of the near; cosines of the rest."""
         if vector is not None and vector.shape != (self._place.dimensions,):
             raise wrong_dimensions(vector.size, self._place.dimensions)
         asked = None if vector is None else _literal(unit(vector))
-        rows = [] if asked is None else await self._near(asked, limit)
-        bm25 = {} if text is None else await self._best(text, limit, also=[row[0] for row in rows])
-        rest = list(bm25.keys() - {row[0] for row in rows})
-        rows += await self._rest(asked, rest) if rest else []
+        rows = [] if asked is None else await self._near(asked)
+        bm25 = {} if text is None else await self._best(text, also=[row[0] for row in rows])
+        if rest := bm25.keys() - {row[0] for row in rows}:
+            name = "chunks" if asked is None else "cosines"
+            rows += await self._run(name, {"vector": asked, "numbers": list(rest)})
         return [_hit(row, bm25, asked is not None, text is not None) for row in rows]
 
-    # --- near -----------------------------------------------------------------------------------------------
-
-    async def _near(self, vector: str, limit: int) -> Rows:
+    async def _near(self, vector: str) -> Rows:
         """The nearest: number, chunk, cosine. A walk that finds too few is done without the graph."""
-        parameters = {"vector": vector, "limit": limit}
+        parameters = {"vector": vector, "limit": self._limit}
         if self._ef is not None and not await self._lets_few_through():
-            ef = str(min(max(self._ef, limit), _BROADEST))
+            ef = str(min(max(self._ef, self._limit), _BROADEST))
             await self._connection.execute(statement("prefer_graph"), {"ef": ef, "most": str(WALKED)})
             rows = await self._run(self._variant("near_by_graph"), parameters)
-            if len(rows) >= limit:
+            if len(rows) >= self._limit:
                 return rows
         return await self._run(self._variant("near_exactly"), parameters)
 
     def _variant(self, name: str) -> str:
         return name if self._condition is not None else f"{name}_everything"
 
-    async def _lets_few_through(self) -> bool:
-        """Whether there is a filter, and few points that it lets through."""
-        if self._few is None and self._condition is None:
-            self._few = False
-        elif self._few is None and self._place.points < self._scan_below:
-            self._few = True
-        elif self._few is None:
-            ((documents, points),) = await self._run("probe", {"most": PROBED})
-            self._few = documents < PROBED and points < self._scan_below
-        return self._few
-
-    # --- best -----------------------------------------------------------------------------------------------
-
-    async def _best(self, text: str, limit: int, also: Sequence[int]) -> dict[int, float]:
+    async def _best(self, text: str, also: Sequence[int]) -> dict[int, float]:
         """BM25 by number: of the best, and of others as far as they have one of the words."""
         words = signed(lexical.query(text).indices).tolist()
-        if not words:
+        counted = await self._run("containing", {"words": words}) if words else []
+        if not counted:
             return {}
-        best = self._composed(await self._kind_of_best())
-        parameters = {"words": words, "limit": limit, "also": list(also)}
-        return dict(await self._run("best", parameters, best=best))
+        parameters = {
+            "words": [word for word, _ in counted],
+            "rarities": [lexical.idf(self._place.points, containing) for _, containing in counted],
+            "limit": self._limit,
+            "also": list(also),
+        }
+        return dict(await self._run("best", parameters, best=self._composed(await self._kind_of_best())))
 
     async def _kind_of_best(self) -> str:
         if self._condition is None:
             return "best_of_everything"
         return "best_of_few" if await self._lets_few_through() else "best_of_many"
 
-    async def _rest(self, vector: str | None, numbers: Sequence[int]) -> Rows:
-        name = "chunks" if vector is None else "cosines"
-        return await self._run(name, {"vector": vector, "numbers": numbers})
+    async def _lets_few_through(self) -> bool:
+        """Whether there is a filter, and computing all cosines within it costs less than a walk.
+
+        A walk comes to `limit` points that the filter lets through after limit · all / those.
+        """
+        if self._few is None and self._condition is not None:
+            few = int(math.sqrt(WALK * self._limit * self._place.points))
+            ((points,),) = await self._run("probe", {"most": few + 1})
+            self._few = points <= few
+        return bool(self._few)
 
     # --- statements -----------------------------------------------------------------------------------------
 

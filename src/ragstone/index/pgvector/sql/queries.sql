@@ -88,7 +88,7 @@ WHERE tenant = %(tenant)s AND generation = %(generation)s AND fingerprint = %(fi
 
 -- How many points the filter lets through, as far as that many documents tell.
 -- name: probe
-SELECT count(*), coalesce(sum(points), 0)::bigint FROM (
+SELECT coalesce(sum(points), 0)::bigint FROM (
     SELECT d.points FROM ragstone_index.documents d WHERE d.scope = {scope} AND {where} LIMIT %(most)s
 ) d
 
@@ -145,21 +145,22 @@ FROM (
 ORDER BY p.distance
 LIMIT %(limit)s
 
+-- name: containing
+SELECT word, count(*) FROM ragstone_index.postings
+WHERE scope = {scope} AND word = ANY(%(words)s::int[])
+GROUP BY word
+
 -- The best by BM25 (ragstone.index.lexical), and the scores of other points. {best} says which may be among the best.
 -- name: best
-WITH found AS MATERIALIZED (
-    SELECT word, point, weight FROM ragstone_index.postings WHERE scope = {scope} AND word = ANY(%(words)s::int[])
-),
-counted AS (
-    SELECT word, count(*)::float8 AS containing FROM found GROUP BY word
-),
-rarity AS MATERIALIZED (
-    SELECT c.word, ln((s.points - c.containing + 0.5::float8) / (c.containing + 0.5::float8) + 1) AS idf
-    FROM counted c, ragstone_index.scopes s
-    WHERE s.number = {scope}
-),
-scored AS MATERIALIZED (
-    SELECT f.point, sum(f.weight * r.idf) AS score FROM found f JOIN rarity r ON r.word = f.word GROUP BY f.point
+WITH scored AS MATERIALIZED (
+    SELECT t.point, sum(t.score) AS score
+    FROM unnest(%(words)s::int[], %(rarities)s::float8[]) AS w (word, rarity)
+    CROSS JOIN LATERAL (
+        SELECT point, weight * w.rarity AS score FROM ragstone_index.postings
+        WHERE scope = {scope} AND word = w.word
+        OFFSET 0
+    ) t
+    GROUP BY t.point
 )
 (SELECT s.point, s.score FROM {best} LIMIT %(limit)s)
 UNION
