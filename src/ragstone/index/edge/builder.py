@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ragstone.index.edge import state
 from ragstone.index.edge.child import child
-from ragstone.index.edge.faults import refuse_without_room, size_of
+from ragstone.index.edge.faults import RESERVE, refuse_without_room, size_of
 from ragstone.index.edge.local import LocalIndex
 from ragstone.index.edge.shard import Shard
 
@@ -74,7 +74,7 @@ class Builder:
                     built = store.state.spaces[space].changed
                     touched.clear()
                     old.flush()
-                    refuse_without_room(store.folder, needed=2 * size_of(old.folder))
+                    refuse_without_room(store.folder, RESERVE + 2 * size_of(old.folder))
                     process = await stack.enter_async_context(child(BUILD, old.folder, target, *store.unindexed(space)))
                     await process.copied()
                 await process.finished()

@@ -19,12 +19,16 @@ RESERVE = 128 * 2**20
 of a write does not give an error but kills the process; and it makes files 32 MiB at a time."""
 
 
-def refuse_without_room(folder: Path, needed: int = 0) -> None:
-    """Raises IndexReadOnly when the disk has not `needed` bytes left beside the reserve."""
+OPENING = RESERVE // 4
+"""Bytes that must be free for a process to start: one that only reads changes little in the files."""
+
+
+def refuse_without_room(folder: Path, needed: int = RESERVE) -> None:
+    """Raises IndexReadOnly when fewer than `needed` bytes of the disk are free."""
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
-    if free < needed + RESERVE:
-        room = f"{free >> 20} MiB are free, {(needed + RESERVE) >> 20} MiB are needed"
+    if free < needed:
+        room = f"{free >> 20} MiB are free, {needed >> 20} MiB are needed"
         raise _read_only(f"the disk of {folder} is full: {room}", errno.ENOSPC)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from ragstone import __version__
 from ragstone.index.edge.endpoint import LOG_LIMIT, Endpoint
+from ragstone.index.edge.faults import OPENING, refuse_without_room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,12 @@ class Launch:
 
 
 def launch(settings: Launch, endpoint: Endpoint) -> int:
-    """Start the process without waiting for it; returns its number, which the caller must wait for in the end."""
+    """Start the process without waiting for it; returns its number, which the caller must wait for in the end.
+
+    Raises OSError, or IndexReadOnly when the disk is as good as full.
+    """
     endpoint.make_folder()
+    refuse_without_room(endpoint.folder, OPENING)
     _trim(endpoint)
     read, write = os.pipe()
     try:

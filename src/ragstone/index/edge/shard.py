@@ -22,9 +22,9 @@ Scores = dict[UUID, float]
 DENSE, SPARSE = "dense", "bm25"
 SCOPE, DOCUMENT, HASH = "scope", "document", "hash"
 
-SCAN_BELOW = 15_000
-"""KiB of float32 vectors, so 10,000 of 384 dimensions: up to as many that pass a filter, their scope included, are all
-compared, which finds every one of them and is as quick as going through the graph."""
+SCAN_POINTS, SCAN_KIB = 10_000, 15_000
+"""Points, and KiB of float32 vectors, up to which all that pass a filter (their scope included) are compared: it finds
+every one, and is as quick as a graph. The smaller of the two counts: they meet at 384 dimensions."""
 
 OVERSAMPLING = 2.0
 """Candidates per wanted hit that are rescored with the unquantised vectors."""
@@ -269,10 +269,11 @@ def _scores(found: Sequence[qdrant.ScoredPoint]) -> Scores:
 
 def _config(dimensions: int) -> qdrant.EdgeConfig:
     """Scanned vectors stay in memory as int8; the originals, for rescoring, in the page cache."""
+    scanned = min(SCAN_POINTS * dimensions * 4 // 1024, SCAN_KIB)
     return qdrant.EdgeConfig(
         vectors={DENSE: qdrant.EdgeVectorParams(dimensions, qdrant.Distance.Cosine, memory=qdrant.Memory.Cached)},
         sparse_vectors={SPARSE: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        hnsw_config=qdrant.HnswIndexConfig(m=0, payload_m=16, ef_construct=128, full_scan_threshold=SCAN_BELOW),
+        hnsw_config=qdrant.HnswIndexConfig(m=0, payload_m=16, ef_construct=128, full_scan_threshold=max(1, scanned)),
         quantization_config=qdrant.ScalarQuantizationConfig(
             qdrant.ScalarType.Int8, quantile=0.99, memory=qdrant.Memory.Pinned
         ),

@@ -26,7 +26,7 @@ from ragstone.index.edge import wire
 from ragstone.index.edge.archive import MANIFEST
 from ragstone.index.edge.child import child, persist
 from ragstone.index.edge.endpoint import Endpoint, Ownership
-from ragstone.index.edge.faults import from_os, refuse_without_room, size_of
+from ragstone.index.edge.faults import RESERVE, from_os, refuse_without_room, size_of
 from ragstone.index.edge.state import STAGING, State
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ async def take(index: LocalIndex, target: Path) -> Snapshot:
         async with AsyncExitStack() as stack:
             async with index.paused():
                 store.flush()
-                refuse_without_room(store.folder, needed=sum(size_of(shard.folder) for shard in store.shards.values()))
+                size = sum(size_of(shard.folder) for shard in store.shards.values())
+                refuse_without_room(store.folder, RESERVE + size)
                 points = sum(shard.size() for shard in store.shards.values())
                 manifest = {"format": FORMAT, "points": points, "state": folder_state.to_json(store.state)}
                 staging.mkdir(mode=0o700)
