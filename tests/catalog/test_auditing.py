@@ -162,7 +162,7 @@ DO = st.sampled_from(("publish", "delete", "drop", "compact", "follow"))
 
 
 @given(history=st.lists(st.tuples(DO, st.sampled_from(NAMES), st.integers(0, 1)), max_size=25))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whoever_follows_from_anywhere_comes_to_the_same_when_the_log_is_compacted(
     catalog: Catalog, history: Sequence[tuple[str, str, int]]
 ) -> None:
