@@ -67,10 +67,19 @@ async def test_none_is_chosen_when_none_reaches_the_target() -> None:
 
 
 async def test_a_mean_above_the_target_by_luck_is_not_enough() -> None:
-    index = await forgetful(documents(400), lambda ef, where: 0)
-    few, many = [await tune(index, SCOPE, vectors(n, seed=2), plan(0.98)) for n in (3, 40)]
-    assert few.curves[0].figures[-1].recall == 1
+    index = await forgetful(documents(400), lambda ef, where: 1)
+    few, many = [await tune(index, SCOPE, vectors(n, seed=2), plan(0.85)) for n in (3, 40)]
+    assert few.curves[0].figures[-1].recall == pytest.approx(0.9)
     assert (few.ef, many.ef) == (None, 16)
+
+
+async def test_where_even_the_least_breadth_finds_everything_none_is_chosen() -> None:
+    index = await forgetful(documents(400), lambda ef, where: 0)
+    found = await tune(index, SCOPE, QUERIES, plan(0.9))
+    assert found.exhaustive
+    assert found.ef is None
+    assert [each.ef for each in found.curves[0].figures] == [16]
+    assert "is as good as a scan" in page(found, collection="c", engine="edge", model="m")
 
 
 async def test_filters_of_a_selectivity_let_so_many_through_and_not_always_the_same() -> None:
@@ -243,5 +252,5 @@ def test_the_report_draws_every_figure_and_needs_nothing_else() -> None:
 
 
 def test_the_report_can_draw_what_is_all_alike() -> None:
-    tuning = Tuning(plan=Plan(recall=0.9, k=10, efs=EFS), queries=9, curves=[curve([1.0])], left_out={}, ef=None)
+    tuning = Tuning(plan=Plan(recall=0.9, k=10, efs=EFS), queries=9, curves=[curve([0.8])], left_out={}, ef=None)
     assert "No breadth surely reaches a recall@10 of 0.9" in page(tuning, collection="c", engine="edge", model="m")

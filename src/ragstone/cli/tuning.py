@@ -69,7 +69,7 @@ def tune(
         _tell(found, settings)
     if html and found.tuning:
         _write(html, found, found.tuning, settings)
-    if found.tuning and found.tuning.ef is None:
+    if found.tuning and found.tuning.ef is None and not found.tuning.exhaustive:
         raise typer.Exit(EXIT_ERROR)
 
 
@@ -81,7 +81,7 @@ async def _tune(settings: Settings, plan: Plan, queries: int, dry_run: bool, *, 
         if not await ragstone.caught_up(INDEX_WAIT):
             raise IndexUnavailable("the index is still behind the catalog", hint="`ragstone status` shows how far")
         found = Tuned(generation=generation, health=await ragstone.index.health(), tuning=None)
-        if not _navigates(found.health):
+        if found.health.engine == "exact":
             return found
         with bars(quiet) as progress:
             found = await _measured(ragstone, found, plan, queries, progress)
@@ -89,11 +89,6 @@ async def _tune(settings: Settings, plan: Plan, queries: int, dry_run: bool, *, 
             return found
         await ragstone.catalog.record_tuning(generation, found.health.engine, _record(found.tuning))
         return replace(found, stored=True)
-
-
-def _navigates(health: Health) -> bool:
-    """Whether searches go through a graph, so that `ef` plays a part."""
-    return health.engine != "exact" and health.unbuilt < health.points
 
 
 async def _measured(ragstone: Ragstone, found: Tuned, plan: Plan, queries: int, progress: Steps) -> Tuned:
@@ -155,19 +150,18 @@ def _for_programs(found: Tuned) -> dict[str, object]:
         "unbuilt": found.health.unbuilt,
         "asked": found.asked,
         "stored": found.stored,
-        "tuning": asdict(found.tuning) | {"recall": found.tuning.recall} if found.tuning else None,
+        "tuning": _figures(found.tuning) if found.tuning else None,
     }
+
+
+def _figures(tuning: Tuning) -> dict[str, object]:
+    return {**asdict(tuning), "recall": tuning.recall, "exhaustive": tuning.exhaustive}
 
 
 def _tell(found: Tuned, settings: Settings) -> None:
     health, tuning = found.health, found.tuning
     if tuning is None:
-        typer.echo(
-            f"the engine {health.engine} computes every cosine: it finds all there is, and has no use for ef"
-            if health.engine == "exact"
-            else f"{health.engine} has no graph yet over its {health.points} chunks: it scans them all, and finds all; "
-            "come back when there are more"
-        )
+        typer.echo(f"the engine {health.engine} computes every cosine: it finds all there is, and has no use for ef")
         return
     typer.echo(f"{tuning.queries} queries ({found.asked} that were asked, the others headings), on {health.engine}")
     if health.unbuilt:
@@ -203,6 +197,10 @@ def _print_table(tuning: Tuning) -> None:
 
 def _tell_outcome(found: Tuned, tuning: Tuning, settings: Settings) -> None:
     target = f"recall@{tuning.plan.k} of {tuning.plan.recall:g}"
+    if tuning.exhaustive:
+        typer.echo("even the least ef finds everything: searching so few chunks is as good as a scan")
+        typer.echo("nothing is stored, for more chunks will want more; come back when there are")
+        return
     if tuning.ef is None:
         typer.secho(f"no ef surely reaches a {target} under every filter: nothing is stored", fg="red", err=True)
         typer.echo(f"  try: {_advice(tuning)}", err=True)
@@ -216,8 +214,8 @@ def _tell_outcome(found: Tuned, tuning: Tuning, settings: Settings) -> None:
 def _advice(tuning: Tuning) -> str:
     best = min(max(figures.recall for figures in curve.figures) for curve in tuning.curves)
     if best >= tuning.plan.recall:
-        return f"more than {tuning.queries} --queries: the mean reaches it, but so few leave it to chance"
-    return f"a lower --recall: {best:.3f} is the most that was reached; or an engine without quantization"
+        return f"more --queries: the mean does reach it, but {tuning.queries} leave that to chance"
+    return f"a lower --recall ({best:.3f} was reached under every filter), or an engine without quantization"
 
 
 def _write(file: Path, found: Tuned, tuning: Tuning, settings: Settings) -> None:

@@ -79,7 +79,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """`ef` is the least that reaches the plan's recall at every selectivity; None when none does."""
+    """`ef` is the least that surely reaches the plan's recall at every selectivity.
+
+    It is None when none does, and where even the least breadth of all found everything: so few points are scanned, or
+    as good as, which tells nothing of how many more are found.
+    """
 
     plan: Plan
     queries: int
@@ -92,6 +96,11 @@ class Tuning:
         """The lowest of the chosen breadth's recalls."""
         chosen = [each.recall for curve in self.curves for each in curve.figures if each.ef == self.ef]
         return min(chosen, default=None)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Even the least breadth found everything."""
+        return _exhaustive(self.curves)
 
 
 async def tune(
@@ -124,7 +133,8 @@ async def tune(
         if _enough(curves, plan):
             break
     progress("search", total, total)
-    return Tuning(plan=plan, queries=len(vectors), curves=curves, left_out=left_out, ef=cheapest(curves, plan.recall))
+    chosen = None if _exhaustive(curves) else cheapest(curves, plan.recall)
+    return Tuning(plan=plan, queries=len(vectors), curves=curves, left_out=left_out, ef=chosen)
 
 
 def cheapest(curves: Sequence[Curve], recall: float) -> int | None:
@@ -150,6 +160,10 @@ def surely(recalls: Sequence[float], k: int) -> float:
     middle = mean + z**2 / (2 * hits)
     half = z * np.sqrt(spread / hits + z**2 / (4 * hits**2))
     return max(0.0, float((middle - half) / (1 + z**2 / hits)))
+
+
+def _exhaustive(curves: Sequence[Curve]) -> bool:
+    return all(curve.figures[0].recall == 1 for curve in curves)
 
 
 def _enough(curves: Sequence[Curve], plan: Plan) -> bool:

@@ -63,6 +63,8 @@ def name_of(share: float) -> str:
 
 def _outcome(tuning: Tuning) -> str:
     target = f"recall@{tuning.plan.k} of {tuning.plan.recall:g}"
+    if tuning.exhaustive:
+        return "Even the least breadth finds everything: searching so few chunks is as good as a scan."
     if tuning.ef is None:
         return f"No breadth surely reaches a {target} at every selectivity."
     return f"<strong>ef {tuning.ef}</strong> is the least that surely reaches a {target} at every selectivity."
@@ -75,7 +77,7 @@ def _setting(tuning: Tuning, model: str) -> str:
     )
     return (
         f"{tuning.queries} queries, embedded with {model}. Each is asked for its {tuning.plan.k} nearest, and compared "
-        f"with those that exact search finds. Latencies are of one search at a time, queries a second of {CLIENTS} at once."
+        f"with those that exact search finds. Latencies are of one search at a time, queries a second of {CLIENTS}."
         f"{left_out}"
     )
 
