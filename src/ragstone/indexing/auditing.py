@@ -36,10 +36,9 @@ async def keep_auditing(catalog: Catalog, index: Index, name: str, every: timede
         try:
             async with catalog.only(f"audits {name}") as still_alone:
                 while True:
-                    due = await _due(catalog, name, every)
-                    if due > 0:
+                    await still_alone()
+                    if (due := await _due(catalog, name, every)) > 0:
                         await asyncio.sleep(min(due, LOOK))
-                        await still_alone()
                     else:
                         await _audit(catalog, index, name)
         except RagstoneError as error:
