@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint types unit bench bench-index docs lock clean
+.PHONY: demo test lint types unit bench bench-index bench-capacity bench-index-engines docs lock clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/handbook/demo.sh
@@ -29,6 +29,14 @@ bench: bench-index
 
 bench-index: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/indexing.py
+
+# Texts are embedded once, into CACHE: for example make bench-capacity BENCH_ARGS="--texts ~/papers --write"
+CACHE ?= .bench
+bench-capacity: $(VENV)/.ready-dev
+	$(BIN)/python benchmarks/capacity.py --cache $(CACHE) $(BENCH_ARGS)
+
+bench-index-engines: $(VENV)/.ready-dev
+	$(BIN)/python benchmarks/index_engines.py --cache $(CACHE) $(BENCH_ARGS)
 
 docs: $(VENV)/.ready-dev
 	$(BIN)/python docs/generate.py

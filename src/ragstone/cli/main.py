@@ -14,6 +14,7 @@ from ragstone import __version__
 from ragstone.cli import (
     asking,
     auditing,
+    capacity,
     chunk_lab,
     chunks,
     evaluating,
@@ -85,6 +86,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluating.evaluate,
     "chunks": chunks.chunks,
     "chunk-lab": chunk_lab.chunk_lab,
+    "capacity": capacity.capacity,
     "tune": tuning.tune,
     "serve": operating.serve,
     "doctor": operating.doctor,
