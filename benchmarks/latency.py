@@ -120,10 +120,7 @@ def _questions(base: Sequence[Chunk], count: int) -> list[str]:
 
 async def _built(ragstone: Ragstone) -> None:
     """Wait until the HNSW graph covers what was applied."""
-    from ragstone.index.edge.client import EdgeIndex
-
-    assert isinstance(ragstone.index, EdgeIndex)
-    while (status := await ragstone.index.status()).building or status.unbuilt > 10_000:  # noqa: ASYNC110
+    while (health := await ragstone.index.health()).state == "building" or health.unbuilt > 10_000:  # noqa: ASYNC110
         await asyncio.sleep(0.5)
 
 

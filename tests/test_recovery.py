@@ -30,8 +30,7 @@ async def test_a_deleted_index_gives_no_empty_answer(tmp_path: Path) -> None:
     async with open_ragstone(Settings(data_dir=tmp_path / "data", index=IndexSettings(linger=1))) as ragstone:
         await indexed(ragstone, tmp_path / "docs")
         shutil.rmtree(tmp_path / "data" / "index")
-        process = (await ragstone.index.status()).process  # type: ignore[attr-defined]
-        os.kill(process, signal.SIGKILL)
+        os.kill(int((await ragstone.index.health()).details["process"]), signal.SIGKILL)
         assert await answers(ragstone)
 
 

@@ -138,7 +138,7 @@ async def kill_workers(ragstone: Ragstone, folder: Path, rng: random.Random) -> 
                 await asyncio.sleep(rng.uniform(0, 1.2))
             await workers[turn].kill()
             if n % OF_THE_INDEX == 0:
-                os.kill((await ragstone.index.status()).process, signal.SIGKILL)
+                os.kill(int((await ragstone.index.health()).details["process"]), signal.SIGKILL)
             workers[turn] = await WorkerProcess.start(folder, "docs")
 
 
