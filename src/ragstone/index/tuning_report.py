@@ -110,7 +110,7 @@ def _drawn(number: int, curve: Curve, tuning: Tuning, across: Axis, upwards: Axi
         parts.append(mark(number, x, y, half, filled=sure, title=_title(curve, figures)))
         if curve is tuning.curves[0]:
             style = ' class="strong"' if chosen else ""
-            parts.append(f'<text{style} x="{x - 10}" y="{y + 22}" text-anchor="end">{figures.ef}</text>')
+            parts.append(f'<text{style} x="{x - 13}" y="{y + 5}" text-anchor="end">{figures.ef}</text>')
     return parts
 
 
