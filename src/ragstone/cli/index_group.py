@@ -96,7 +96,7 @@ def snapshot(
     It saves the time of a rebuild, on this machine or on another of the same catalog; the catalog is what must not be
     lost.
 
-    Example: `ragstone index snapshot index.tar.zst`
+    Example: `ragstone index snapshot index.tar.gz`
     """
     settings = _of_edge(settings_of(context))
     made = run(_snapshot(settings, file))
@@ -115,7 +115,7 @@ def restore(
 
     Stop the processes that use this data folder first. A file of another catalog is refused.
 
-    Example: `ragstone index restore index.tar.zst`
+    Example: `ragstone index restore index.tar.gz`
     """
     settings = _of_edge(settings_of(context))
     made = run(_restore(settings, file))
