@@ -75,7 +75,7 @@ async def fill(index: EdgeIndex, vectors: Vectors, texts: Sequence[str]) -> None
 
 async def built(index: EdgeIndex) -> None:
     start = time.perf_counter()
-    while (status := await index.status()).building or status.unbuilt:  # noqa: ASYNC110 (in another process)
+    while (health := await index.health()).state == "building" or health.unbuilt:  # noqa: ASYNC110 (in another process)
         await asyncio.sleep(0.1)
     print(f"graph built and swapped in {time.perf_counter() - start:.1f} s later")
 

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from catalog.material import FINGERPRINT, generation, vector, version
-from contracts.index import Question, ask, one_document, scope_of, scores
+from catalog.material import FINGERPRINT, generation, version
+from contracts.points import Question, ask, one_document, scope_of, scores
+from index.processes import assert_same_as_exact, built, gone, opened, process_of, until
 from ragstone.catalog import embedded
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import IndexFailure, IndexUnavailable
-from ragstone.index.applier import Applier
 from ragstone.index.edge import launch
 from ragstone.index.edge.client import EdgeIndex
 from ragstone.index.exact import ExactIndex
-from ragstone.models import Generation, Scope
+from ragstone.models import Scope
 
 ALL = Question((1,) * 8, ("fox",), 1000)
 
@@ -44,71 +41,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@asynccontextmanager
-async def opened(data_dir: Path, url: str | None = None, **options: float | bool) -> AsyncIterator[EdgeIndex]:
-    chosen = {"linger": 0.0, "follow": url is not None, **options}
-    index = EdgeIndex.open(
-        data_dir,
-        url,
-        linger=float(chosen["linger"]),
-        follow=bool(chosen["follow"]),
-        build_after=int(chosen.get("build_after", 10_000)),
-    )
-    try:
-        yield index
-    finally:
-        await index.aclose()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(200):
-        while not await condition():  # noqa: ASYNC110 (what is waited for happens in another process)
-            await asyncio.sleep(0.02)
-
-
-async def gone(process: int) -> None:
-    """Returns once a process has ended."""
-
-    async def ended() -> bool:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process, os.WNOHANG)  # noqa: ASYNC222 (does not block)
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    await until(ended)
-
-
-async def process_of(index: EdgeIndex) -> int:
-    return int((await index.health()).details["process"])
-
-
-async def built(index: EdgeIndex, fewer_than: int = 1) -> None:
-    """Returns once all points but a few are in a graph."""
-
-    async def settled() -> bool:
-        health = await index.health()
-        return health.state == "ready" and health.unbuilt < fewer_than
-
-    await until(settled)
-
-
-async def assert_same_as_exact(index: EdgeIndex, catalog: Catalog, made: Generation) -> None:
-    exact = ExactIndex()
-    await Applier(catalog, exact).catch_up()
-    assert await index.wait(await catalog.head(), timeout=60)
-    scope = Scope(tenant=made.tenant, generation=made.id, fingerprint=made.fingerprint.digest)
-    assert await index.count(scope) == await exact.count(scope)
-    for text in ("fox", "owl 3", "owl 7 title", "nothing"):
-        question = {"vector": vector(text), "text": text, "limit": 2000}
-        found, wanted = [scores(await each.search(scope, **question)) for each in (index, exact)]  # type: ignore[arg-type]
-        assert found.keys() == wanted.keys()
-        for chunk, (cosine, bm25) in wanted.items():
-            assert found[chunk] == pytest.approx((cosine, bm25), abs=1e-3)
 
 
 # --- one process for all ------------------------------------------------------------------------------------------
@@ -294,6 +226,17 @@ async def test_a_catalog_made_anew_replaces_what_the_index_held(tmp_path: Path, 
             assert (await index.health()).points == 1
     finally:
         await catalog.aclose()
+
+
+async def test_a_reset_fills_it_anew_at_once(tmp_path: Path, catalog: Catalog, database_url: str) -> None:
+    _, made = await generation(catalog)
+    await catalog.publish(made, [version(f"{n}", [f"owl {n}", "fox"]) for n in range(20)])
+    async with opened(tmp_path, database_url) as index, opened(tmp_path, database_url) as other:
+        await assert_same_as_exact(other, catalog, made)
+        await index.reset("")
+        async with asyncio.timeout(20):  # the change log is looked at unasked after 30 seconds only
+            await assert_same_as_exact(index, catalog, made)
+            await assert_same_as_exact(other, catalog, made)
 
 
 async def _level(index: EdgeIndex, catalog: Catalog) -> bool:
