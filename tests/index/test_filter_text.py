@@ -93,6 +93,7 @@ def test_what_is_written_is_what_is_meant(where: Filter, documents: list[Fields]
         ("exists(a.b-c)", Exists("a.b-c")),
         ("EXISTS ( `a b` )", Exists("a b")),
         ("größe >= 2", Range("größe", gte=2.0)),
+        ("a > 1 and a <= 2", And((Range("a", gt=1.0), Range("a", lte=2.0)))),
         ("at < '2024-01-01'", Range("at", dates=True, lt=DATES["2024-01-01"])),
         ("metadata.author = 'x'", In("author", ("x",))),
         ("metadata.source = 'x'", In("metadata.source", ("x",))),

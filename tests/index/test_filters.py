@@ -78,6 +78,9 @@ def _inside(where: Range, value: float) -> bool:
 @example(Exists("nobody has"), {"tags": ("python",)})
 @example(Range("year"), {"year": (True, "2020")})
 @example(Range("year", gt=2, lt=3), {"year": (1, 4)})
+@example(Range("year", gt=2), {"year": (2,)})
+@example(Range("year", lt=2), {"year": (2,)})
+@example(Range("year", gte=2, lte=2), {"year": (2,)})
 def test_a_filter_means_what_it_says_of_the_fields(where: Filter, fields: Fields) -> None:
     assert matches(where, terms(fields)) == meant(where, fields)
 
