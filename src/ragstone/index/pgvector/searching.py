@@ -24,8 +24,8 @@ from ragstone.models import Hit, Scope
 WALK = 4.0
 """What it costs to come to a point by walking the graph, where computing the cosine of a given one costs 1."""
 
-WALKED = 20_000
-"""Points that a walk comes to before it is given up and all cosines are computed."""
+WALKED = 50_000
+"""Points that a walk comes to before it goes no further; should it have found too few, all cosines are computed."""
 
 _BROADEST = 1_000  # ef that pgvector takes
 
@@ -89,15 +89,24 @@ class Search:
         return [_hit(row, bm25, asked is not None, text is not None) for row in rows]
 
     async def _near(self, vector: str) -> Rows:
-        """The nearest: number, chunk, cosine. A walk that finds too few is done without the graph."""
-        parameters = {"vector": vector, "limit": self._limit}
+        """The nearest: number, chunk, cosine. A walk that comes to too few is done without the graph."""
         if self._ef is not None and not await self._lets_few_through():
-            ef = str(min(max(self._ef, self._limit), _BROADEST))
-            await self._connection.execute(statement("prefer_graph"), {"ef": ef, "most": str(WALKED)})
-            rows = await self._run(self._variant("near_by_graph"), parameters)
-            if len(rows) >= self._limit:
-                return rows
-        return await self._run(self._variant("near_exactly"), parameters)
+            rows = await self._walk(vector)
+            if rows is not None:
+                return rows[: self._limit]
+        return await self._run(self._variant("near_exactly"), {"vector": vector, "limit": self._limit})
+
+    async def _walk(self, vector: str) -> Rows | None:
+        """With a filter as many points are wanted that it lets through as a walk without one looks at."""
+        wanted = self._limit if self._condition is None else self._breadth
+        settings = {"ef": str(min(self._breadth, _BROADEST)), "most": str(WALKED)}
+        await self._connection.execute(statement("prefer_graph"), settings)
+        rows = await self._run(self._variant("near_by_graph"), {"vector": vector, "limit": wanted})
+        return rows if len(rows) == wanted else None
+
+    @property
+    def _breadth(self) -> int:
+        return max(self._ef or self._limit, self._limit)
 
     def _variant(self, name: str) -> str:
         return name if self._condition is not None else f"{name}_everything"
@@ -124,10 +133,10 @@ class Search:
     async def _lets_few_through(self) -> bool:
         """Whether there is a filter, and computing all cosines within it costs less than a walk.
 
-        A walk comes to `limit` points that the filter lets through after limit · all / those.
+        A walk comes to n points that the filter lets through after n · all / those.
         """
         if self._few is None and self._condition is not None:
-            few = int(math.sqrt(WALK * self._limit * self._place.points))
+            few = int(math.sqrt(WALK * self._breadth * self._place.points))
             ((points,),) = await self._run("probe", {"most": few + 1})
             self._few = points <= few
         return bool(self._few)

@@ -95,7 +95,7 @@ SELECT coalesce(sum(points), 0)::bigint FROM (
 -- name: count
 SELECT coalesce(sum(d.points), 0)::bigint FROM ragstone_index.documents d WHERE d.scope = {scope} AND {where}
 
--- Sorting is made so dear that only the graph, which gives points in order, is left. A settings is the transaction's.
+-- Sorting is made so dear that only the graph, which gives points in order, is left. Settings are the transaction's.
 -- name: prefer_graph
 SELECT
     set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
@@ -110,7 +110,7 @@ WITH near AS MATERIALIZED (
     ORDER BY p.vector::halfvec({dimensions}) <#> %(vector)s::halfvec({dimensions})
     LIMIT %(limit)s
 )
-SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) FROM near
+SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) AS cosine FROM near ORDER BY cosine DESC
 
 -- name: near_by_graph_everything
 WITH near AS MATERIALIZED (
@@ -119,7 +119,7 @@ WITH near AS MATERIALIZED (
     ORDER BY p.vector::halfvec({dimensions}) <#> %(vector)s::halfvec({dimensions})
     LIMIT %(limit)s
 )
-SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) FROM near
+SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) AS cosine FROM near ORDER BY cosine DESC
 
 -- OFFSET 0 keeps the ORDER BY away from the points, and so from their graphs.
 -- name: near_exactly
