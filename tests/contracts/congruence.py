@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -26,7 +27,6 @@ FINGERPRINT = sha256(b"congruence").hexdigest()
 BATCH = 100  # documents applied at a time
 K = 10
 CLOSE = 2e-3  # of a cosine, that a vector stored in half precision keeps to
-QUESTIONS = 20
 ALL = 1_000_000
 
 MAY = moment("2024-05-01") or 0.0
@@ -42,11 +42,14 @@ FILTERS: dict[str, Filter | None] = {
 
 
 class CongruenceContract:
+    points: ClassVar[int] = 3000  # an engine that takes minutes for so many may be given fewer
+    questions: ClassVar[int] = 20  # within each filter
+
     async def settled(self, index: Index) -> None:
         """Returns once the graphs are built."""
 
     async def test_it_finds_what_the_exact_index_finds(self, index: Index) -> None:
-        world = World(np.random.default_rng(4))
+        world = World(np.random.default_rng(4), self.points)
         exact, position = ExactIndex(), await index.position()
         for batch in world.history():
             position += len(batch)
@@ -60,15 +63,15 @@ class CongruenceContract:
         for name, where in FILTERS.items():
             for scope in world.scopes:
                 assert await index.count(scope, where) == await exact.count(scope, where), name
-            await compare(index, exact, world, name)
+            await compare(index, exact, world, name, self.questions)
         await index.drop(world.scopes[1])
-        await compare(index, exact, world, "none")
+        await compare(index, exact, world, "none", self.questions)
 
 
-async def compare(index: Index, exact: ExactIndex, world: World, name: str) -> None:
+async def compare(index: Index, exact: ExactIndex, world: World, name: str, asked: int) -> None:
     """Asks both the same questions within one of the filters."""
     scope, where = world.scopes[0], FILTERS[name]
-    questions = [world.question() for _ in range(QUESTIONS)]
+    questions = [world.question() for _ in range(asked)]
     wanted = [await exact.search(scope, vector=v, text=t, limit=ALL, where=where) for v, t in questions]
     found = 0
     for (vector, text), truth in zip(questions, wanted, strict=True):
@@ -123,8 +126,9 @@ class Truth:
 class World:
     """Documents of two tenants in one space: vectors in clusters, words by Zipf's law."""
 
-    def __init__(self, random: np.random.Generator) -> None:
+    def __init__(self, random: np.random.Generator, points: int) -> None:
         self._random = random
+        self._points = points
         self._centres = random.standard_normal((40, DIMENSIONS))
         self._generation = uuid4()
         self.scopes = [
@@ -133,11 +137,11 @@ class World:
 
     def history(self) -> Iterator[list[Replacement]]:
         """Documents are added; then some are replaced, some described anew and some deleted."""
-        documents = [self.document("large", size) for size in self._sizes(3000)]
-        documents += [self.document("small", size) for size in self._sizes(300)]
+        documents = [self.document("large", size) for size in self._sizes(self._points)]
+        documents += [self.document("small", size) for size in self._sizes(self._points // 10)]
         for start in range(0, len(documents), BATCH):
             yield documents[start : start + BATCH]
-        chosen = self._random.permutation(len(documents))[: 3 * BATCH]
+        chosen = self._random.permutation(len(documents))[: 3 * min(BATCH, len(documents) // 5)]
         replaced, described, deleted = ([documents[i] for i in part] for part in np.split(chosen, 3))
         yield [replace(each, points=self.document("", len(each.points)).points) for each in replaced]
         yield [replace(each, fields=self._fields()) for each in described] + [

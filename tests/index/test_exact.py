@@ -27,7 +27,7 @@ class TestExactIndex(IndexContract, CongruenceContract):
 
 async def test_what_was_replaced_many_times_is_as_if_it_had_always_been_so() -> None:
     """30 documents are replaced 16 times, and searched within the same filters after each time."""
-    world = World(np.random.default_rng(5))
+    world = World(np.random.default_rng(5), 0)
     scope, index = world.scopes[0], ExactIndex()
     filters: list[Filter | None] = [None, Range("sample", lt=0.4), In("tags", ("python",))]
     documents = [world.document("large", 10) for _ in range(30)]
