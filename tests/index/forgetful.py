@@ -14,6 +14,7 @@ from ragstone.models import Hit, Point, Replacement, Scope
 
 SCOPE = Scope(tenant="a", generation=uuid4(), fingerprint="5eed" * 16)
 DIMENSIONS = 12
+RANK = 24  # at most so many dimensions are used of many: as in texts' vectors, near ones are then worth finding
 
 Misses = Callable[[int | None, Filter | None], int]
 """How many of the nearest are missed, by `ef` and filter. (A graph misses others as well, but as many.)"""
@@ -46,22 +47,23 @@ class Forgetful(ExactIndex):
         return [hit for hit in hits if hit.chunk_id not in missed]
 
 
-def documents(count: int, text: str = "fox") -> list[Replacement]:
+def documents(count: int, dimensions: int = DIMENSIONS) -> list[Replacement]:
     """Of one chunk each, in SCOPE, their samples evenly spread."""
-    rows = vectors(count, seed=1)
-    return [_document(row, (number + 0.5) / count, text) for number, row in enumerate(rows)]
+    rows = vectors(count, seed=1, dimensions=dimensions)
+    return [_document(row, (number + 0.5) / count) for number, row in enumerate(rows)]
 
 
-def _document(vector: npt.NDArray[np.float32], sample: float, text: str) -> Replacement:
+def _document(vector: npt.NDArray[np.float32], sample: float) -> Replacement:
     return Replacement(
         tenant=SCOPE.tenant, collection=UUID(int=0), generation=SCOPE.generation, fingerprint=SCOPE.fingerprint,
-        dimensions=DIMENSIONS, document_id=uuid4(), fields={"sample": (sample,)},
-        points=(Point(chunk_id=uuid4(), text=text, vector=vector),),
+        dimensions=len(vector), document_id=uuid4(), fields={"sample": (sample,)},
+        points=(Point(chunk_id=uuid4(), text="fox", vector=vector),),
     )  # fmt: skip
 
 
-def vectors(count: int, seed: int) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=(count, DIMENSIONS)).astype(np.float32)
+def vectors(count: int, seed: int, dimensions: int = DIMENSIONS) -> npt.NDArray[np.float32]:
+    spread = np.random.default_rng(0).normal(size=(RANK, dimensions))
+    return (np.random.default_rng(seed).normal(size=(count, RANK)) @ spread).astype(np.float32)
 
 
 async def forgetful(replacements: Sequence[Replacement], misses: Misses) -> Forgetful:

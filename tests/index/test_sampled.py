@@ -59,7 +59,8 @@ async def test_recall_is_that_of_the_engine_over_the_last_checks() -> None:
     index = await forgetful(documents(100), lambda ef, where: 4)
     sampled = watched(index)
     await check(sampled)
-    assert (sampled.recall.mean, sampled.recall.checks) == (pytest.approx(0.6), 1)
+    assert sampled.recall.checks == 1
+    assert sampled.recall.mean == pytest.approx(0.6)
     index.misses = lambda ef, where: 0
     await check(sampled)
     assert sampled.recall.mean == pytest.approx(0.8)

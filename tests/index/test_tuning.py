@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import xml.etree.ElementTree as ET
 from itertools import count, pairwise
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from index.forgetful import SCOPE, documents, forgetful, vectors
 from ragstone.errors import SettingsError
+from ragstone.index.edge.client import EdgeIndex
 from ragstone.index.filters import Filter, Range
 from ragstone.index.recall import Truth, nearest
 from ragstone.index.tuning import BEYOND, Curve, Figures, Plan, Tuning, breadths, cheapest, surely, tune
@@ -124,6 +127,30 @@ async def test_every_step_is_told_to_its_end() -> None:
     for fars in told.values():
         assert fars == sorted(fars)
         assert fars[-1][0] == fars[-1][1]
+
+
+async def test_a_real_graph_is_measured_as_it_is(tmp_path: Path) -> None:
+    """Against the nearest by numpy. Edge scans fewer points, or smaller vectors, than these."""
+    stored, asked = documents(2600, dimensions=1536), vectors(40, seed=2, dimensions=1536)
+    index = EdgeIndex.open(tmp_path, None, linger=0, follow=False, build_after=1000)
+    try:
+        await index.apply(stored, 1)
+        async with asyncio.timeout(200):
+            while (await index.health()).unbuilt:  # noqa: ASYNC110 (another process builds)
+                await asyncio.sleep(0.05)
+        found = await tune(index, SCOPE, asked, Plan(recall=0.9, k=10, efs=breadths(10), shares=(1.0, 0.5)))
+        hits = [await index.search(SCOPE, vector=row, text=None, limit=10, ef=16) for row in asked]
+    finally:
+        await index.aclose()
+    rows = np.array([document.points[0].vector for document in stored])
+    cosines = (asked @ rows.T) / np.linalg.norm(rows, axis=1)
+    nearest = [{stored[row].points[0].chunk_id for row in best} for best in np.argsort(-cosines, axis=1)[:, :10]]
+    recalls = [len({hit.chunk_id for hit in some} & ids) / 10 for some, ids in zip(hits, nearest, strict=True)]
+    first, *_, last = found.curves[0].figures
+    assert first.recall == pytest.approx(np.mean(recalls))
+    assert 0.8 < first.recall < last.recall <= 1
+    assert found.ef is not None
+    assert all(each.at_least >= 0.9 for curve in found.curves for each in curve.figures if each.ef == found.ef)
 
 
 # --- recall ---------------------------------------------------------------------------------------------------------
