@@ -23,40 +23,67 @@ from ragstone.index.qdrant.space import Layout
 URL = os.environ.get("RAGSTONE_TEST_QDRANT_URL", "")
 KEY = os.environ.get("RAGSTONE_TEST_QDRANT_API_KEY")
 
+needs_server = pytest.mark.skipif(not URL, reason="RAGSTONE_TEST_QDRANT_URL names no server")
+
 # Local mode has no index, and says so once.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
 ]
 
-ONE_SHARD, THREE_SHARDS = Layout(), Layout(shards=3)
+TALLIED = Layout(shards=3)
+"""With several shards, rarity is counted in another way."""
 
 
-@pytest.fixture(params=[ONE_SHARD, THREE_SHARDS], ids=["one-shard", "three-shards"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    """With several shards, rarity is counted in another way."""
-    assert isinstance(request.param, Layout)
-    return request.param
+async def local(layout: Layout) -> AsyncIterator[Index]:
+    index = QdrantIndex(AsyncQdrantClient(":memory:"), layout=layout)
+    yield index
+    await index.aclose()
+
+
+async def remote(layout: Layout) -> AsyncIterator[Index]:
+    index = QdrantIndex(open_client(URL, KEY), layout=layout, name=f"ragstone-test-{uuid4().hex[:8]}")
+    yield index
+    await index.reset("")
+    await index.aclose()
 
 
 class TestLocalQdrantIndex(IndexContract, CongruenceContract):
+    """Local mode looks at every point in Python, so it is given fewer."""
+
+    engine = "qdrant"
+    points, questions = 600, 3
+
+    @pytest.fixture
+    async def index(self) -> AsyncIterator[Index]:
+        async for index in local(Layout()):
+            yield index
+
+
+class TestTalliedLocalQdrantIndex(IndexContract):
     engine = "qdrant"
 
     @pytest.fixture
-    async def index(self, layout: Layout) -> AsyncIterator[Index]:
-        index = QdrantIndex(AsyncQdrantClient(":memory:"), layout=layout)
-        yield index
-        await index.aclose()
+    async def index(self) -> AsyncIterator[Index]:
+        async for index in local(TALLIED):
+            yield index
 
 
-@pytest.mark.skipif(not URL, reason="RAGSTONE_TEST_QDRANT_URL names no server")
+@needs_server
 class TestQdrantIndex(IndexContract, CongruenceContract):
     engine = "qdrant"
 
     @pytest.fixture
-    async def index(self, layout: Layout) -> AsyncIterator[Index]:
-        client = open_client(URL, KEY)
-        index = QdrantIndex(client, layout=layout, name=f"ragstone-test-{uuid4().hex[:8]}")
-        yield index
-        await index.reset("")
-        await index.aclose()
+    async def index(self) -> AsyncIterator[Index]:
+        async for index in remote(Layout()):
+            yield index
+
+
+@needs_server
+class TestTalliedQdrantIndex(IndexContract, CongruenceContract):
+    engine = "qdrant"
+
+    @pytest.fixture
+    async def index(self) -> AsyncIterator[Index]:
+        async for index in remote(TALLIED):
+            yield index

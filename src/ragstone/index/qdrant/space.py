@@ -24,7 +24,7 @@ DENSE, SPARSE = "dense", "bm25"
 SLICE = 128
 """Points in a request: of 3,072 dimensions about 8 MB; a server takes 32."""
 
-PAGE = 1_000  # points in an answer to a scan
+PAGE = 500  # points in an answer to a scan
 SCAN_BELOW = 3_000  # points of a scope up to which scanning them all is as quick as a graph
 MOST_NUMBERS = 64  # keys of numbers that get an index; ranges over others are right too, but slower
 MOST_SCOPES = 1_000_000
