@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from engine_corpus import PUBLISHED, SCOPE, Corpus
-from engines import relations
+from engines import TABLES, queried
 
 from ragstone.catalog import embedded
 from ragstone.catalog.catalog import Catalog
@@ -35,7 +35,7 @@ async def fill_catalog(folder: Path, corpus: Corpus, chunks_per_document: int) -
                 await catalog.publish(generation, [_version(corpus, start, chunks_per_document) for start in chosen])
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
-        return relations(server.url)
+        return queried(server.url, TABLES)
     finally:
         server.stop()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -24,11 +25,13 @@ from ragstone.settings import IndexSettings, Settings
 BATCH = 128  # documents applied at once, as the applier does
 QUIET = 2.0  # seconds in which no build begins
 
-RELATIONS = """
+TABLES = """
     SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^(pg_|information_schema)'
 """
+NOT_SEARCHED = "SELECT pg_relation_size('ragstone_index.postings')"
+"""Searches read postings from their index alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class Opened:
     """An engine in use. Bytes are None where it runs elsewhere."""
 
     index: Index
+    build: Callable[[], Awaitable[None]]  # until its graphs are built
     memory: Callable[[], int | None] = lambda: None  # of the processes that hold it
     disk: Callable[[], int | None] = lambda: None
 
@@ -51,12 +55,9 @@ async def opened(url: str, folder: Path, build_after: int | None = None) -> Asyn
             server = embedded.start(folder)
             stack.callback(server.stop)
             await stack.enter_async_context(aclosing(await Catalog.open(server.url)))
-            engine = _pgvector(folder, server.url)
+            engine = _pgvector(server.url)
         else:
-            index = make_index(_settings(url, folder), "", embedded=False)
-            here = [psutil.Process()]
-            memory = (lambda: resident(here)) if url == "exact" else lambda: None
-            engine = Opened(index=index, memory=memory)
+            engine = _other(url, folder)
         async with aclosing(engine.index):
             yield engine
 
@@ -66,7 +67,12 @@ def _edge(folder: Path, build_after: int | None) -> Opened:
 
     own = {} if build_after is None else {"build_after": build_after}
     index = EdgeIndex.open(folder, None, linger=1, follow=False, **own)
-    return Opened(index=index, memory=lambda: resident(children()), disk=lambda: stored(folder))
+    return Opened(
+        index=index,
+        build=lambda: settled(index),
+        memory=lambda: resident(children()),
+        disk=lambda: stored(folder),
+    )
 
 
 def _await_end() -> None:
@@ -74,11 +80,32 @@ def _await_end() -> None:
     psutil.wait_procs(children(), timeout=60)
 
 
-def _pgvector(folder: Path, url: str) -> Opened:
-    """What searches need in PostgreSQL's buffers and the system's cache is its tables; its processes hold less."""
-    empty = relations(url)
-    index = make_index(_settings("pgvector", folder), url, embedded=True)
-    return Opened(index=index, memory=lambda: relations(url) - empty, disk=lambda: relations(url) - empty)
+def _pgvector(url: str) -> Opened:
+    """Its memory is what searches read of its tables, for that must be cached; its own processes hold less."""
+    from ragstone.index.pgvector import PgvectorIndex
+
+    index = PgvectorIndex.open(url)
+    empty = queried(url, TABLES)
+
+    async def build() -> None:
+        await index.maintain()
+        await settled(index)
+
+    return Opened(
+        index=index,
+        build=build,
+        memory=lambda: queried(url, TABLES) - empty - queried(url, NOT_SEARCHED),
+        disk=lambda: queried(url, TABLES) - empty,
+    )
+
+
+def _other(url: str, folder: Path) -> Opened:
+    index = make_index(_settings(url, folder), "", embedded=False)
+    if url != "exact":
+        return Opened(index=index, build=lambda: settled(index))
+    here = [psutil.Process()]
+    before = resident(here)
+    return Opened(index=index, build=lambda: settled(index), memory=lambda: resident(here) - before, disk=lambda: 0)
 
 
 def _settings(url: str, folder: Path) -> Settings:
@@ -110,10 +137,10 @@ def stored(folder: Path) -> int:
     return held
 
 
-def relations(url: str) -> int:
-    """Bytes of all tables of a database with their indexes."""
+def queried(url: str, query: LiteralString) -> int:
+    """The one number that a query gives."""
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(RELATIONS).fetchone()
+        row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -131,9 +158,9 @@ async def fill(index: Index, corpus: Corpus, *, first: int = 0, position: int = 
     return position
 
 
-async def settled(index: Index) -> float:
-    """Until nothing is being built nor about to be; gives the seconds until then."""
-    start = ended = time.perf_counter()
+async def settled(index: Index) -> None:
+    """Until nothing is being built nor about to be."""
+    ended = time.perf_counter()
     while time.perf_counter() - ended < QUIET:
         health = await index.health()
         if health.state == "building":
@@ -141,4 +168,3 @@ async def settled(index: Index) -> float:
         elif not health.unbuilt:
             break
         await asyncio.sleep(0.1)
-    return ended - start
