@@ -19,11 +19,12 @@ from catalog.material import FINGERPRINT, generation, version
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import IndexFailure, IndexUnavailable
 from ragstone.index import audit as auditing
-from ragstone.index.applier import Applier
+from ragstone.index.applier import Applier, follow_alone
 from ragstone.index.audit import KINDS, Auditor
 from ragstone.index.base import Index
 from ragstone.index.edge.client import EdgeIndex
 from ragstone.index.exact import ExactIndex
+from ragstone.index.pgvector import PgvectorIndex
 from ragstone.indexing.tasks import end
 from ragstone.models import Collection, Entry, Generation, Point, Replacement, Scope, document_id, scope_of
 
@@ -90,6 +91,15 @@ async def edge(catalog: Catalog, database_url: str, tmp_path: Path) -> AsyncIter
     await index.aclose()
 
 
+@pytest.fixture
+async def pgvector(catalog: Catalog, database_url: str) -> AsyncIterator[Stand]:
+    index = PgvectorIndex.open(database_url)
+    following = asyncio.create_task(follow_alone(catalog, index, "pgvector"))
+    yield await stand(catalog, index)
+    await end(following)
+    await index.aclose()
+
+
 def extra() -> Point:
     return Point(chunk_id=uuid4(), text="fox", vector=np.ones(4, np.float32), hash=bytes(16))
 
@@ -124,6 +134,10 @@ async def test_each_kind_is_found_in_the_exact_index_and_mended(exact: Stand) ->
 async def test_each_kind_is_found_in_the_edge_index_and_mended(edge: Stand) -> None:
     one_of_each = {"a point is missing", "a dropped generation", "another text", "another space"}
     await each_kind(edge, one_of_each | {"a superseded point", "another tenant's document"})
+
+
+async def test_each_kind_is_found_in_the_pgvector_index_and_mended(pgvector: Stand) -> None:
+    await each_kind(pgvector, set(await corruptions(pgvector)))
 
 
 async def each_kind(at: Stand, chosen: Set[str]) -> None:
