@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from itertools import cycle
+from uuid import uuid4
 
-from contracts.points import Question, ask, found, one_document, scope_of, scores
+from contracts.filters import NAMES, VALUES
+from contracts.points import Question, ask, found, one_document, scanned, scope_of, scores
 from ragstone.index.base import Index
-from ragstone.index.filters import And, Exists, Filter, In, Not, Or, Range
+from ragstone.index.filters import DEEPEST, MOST, And, Exists, Filter, In, Not, Or, Range, matches
+from ragstone.index.terms import terms
 
 
 class FilteringContract:
@@ -52,9 +57,41 @@ class FilteringContract:
         for where in outside:
             assert await found(index, scope_of(mine), where) == set(), where
 
+    async def test_odd_names_and_values_are_found_and_told_apart(self, index: Index) -> None:
+        """A document for each value, and each value of every field asked for."""
+        first = one_document("a")
+        documents = [
+            replace(one_document("a", "fox", fields={name: (value,)}), generation=first.generation)
+            for name, value in zip(cycle(NAMES), VALUES, strict=False)
+        ]
+        await index.apply(documents, await index.position() + 1)
+        asked: list[Filter] = [
+            *(In(name, (value,)) for each in documents for name, (value,) in each.fields.items()),
+            *(Exists(name) for name in NAMES),
+            *(Range(name, dates=dates, gte=-3.0, lt=2e9) for name in NAMES for dates in (False, True)),
+        ]
+        counted = await asyncio.gather(*(index.count(scope_of(first), where) for where in asked))
+        stored = [terms(each.fields) for each in documents]
+        assert counted == [sum(matches(where, each) for each in stored) for where in asked]
+
+    async def test_a_filter_may_be_as_deep_and_as_wide_as_filters_are(self, index: Index) -> None:
+        mine = one_document("a", "fox", fields={"year": (MOST - 1,)})
+        await index.apply([mine], await index.position() + 1)
+        wide = In("year", tuple(range(MOST)))
+        deep: Filter = wide
+        for level in range(DEEPEST):
+            around: list[Filter] = [Not(deep), And((deep, Exists("year"))), Or((deep, Exists("nobody has")))]
+            deep = around[level % 3]
+        for where in (wide, deep):
+            expected = {mine.points[0].chunk_id} if matches(where, terms(mine.fields)) else set()
+            assert await found(index, scope_of(mine), where) == expected
+            assert await found(index, scope_of(mine), Not(where)) == {mine.points[0].chunk_id} - expected
+
     async def test_a_change_of_fields_alone_is_seen(self, index: Index) -> None:
+        """The chunks and what they say stay as they are; their hashes change."""
         old = one_document("a", "fox", "owl", fields={"tags": ("old", "both"), "year": (2020,)})
-        new = replace(old, fields={"tags": ("new", "both")})
+        points = tuple(replace(point, hash=uuid4().bytes) for point in old.points)
+        new = replace(old, fields={"tags": ("new", "both")}, points=points)
         scope, chunks = scope_of(old), {point.chunk_id for point in old.points}
         position = await index.position()
         await index.apply([old], position + 1)
@@ -63,6 +100,9 @@ class FilteringContract:
         assert await found(index, scope, In("tags", ("new",))) == chunks
         for gone in (In("tags", ("old",)), Exists("year"), Range("year", gte=0)):
             assert await found(index, scope, gone) == set()
+        assert {entry.chunk_id: entry.hash for entry in await scanned(index, scope)} == {
+            point.chunk_id: point.hash for point in points
+        }
 
     async def test_the_breadth_of_a_search_may_be_told(self, index: Index) -> None:
         mine = one_document("a", *["fox", "owl"] * 10)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from contracts.filters import DATES, FIELDS, FILTERS
 from ragstone.errors import FilterError
 from ragstone.index.filters import (
+    DEEPEST,
     EVERYTHING,
     MOST,
     And,
@@ -218,7 +219,7 @@ def nested(depth: int) -> Any:
         ({"field": "a", "gt": None}, "'a' is compared with None"),
         ({"field": "a", "gt": "yesterday"}, "'a' is compared with 'yesterday'"),
         ({"field": "a", "gt": "2024-01-01", "lt": 3}, "'a' is compared with 3"),
-        (nested(51), "50 conditions deep"),
+        (nested(DEEPEST + 1), f"{DEEPEST} conditions deep"),
     ],
 )
 def test_what_is_no_filter_is_refused(value: Any, message: str) -> None:
@@ -233,8 +234,8 @@ def test_numbers_too_long_to_be_written_are_refused() -> None:
             from_json(value)
 
 
-def test_fifty_conditions_deep_is_not_too_deep() -> None:
-    assert matches(from_json(nested(50)), terms({"a": (1,)}))
+def test_the_deepest_filter_is_not_too_deep() -> None:
+    assert matches(from_json(nested(DEEPEST)), terms({"a": (1,)}))
 
 
 ANY_JSON = st.recursive(

@@ -19,7 +19,7 @@ from ragstone.errors import FilterError
 from ragstone.index import terms
 from ragstone.models import Scalar
 
-DEEPEST = 50  # conditions within conditions
+DEEPEST = 20  # conditions within conditions: two to three messages each, and servers take 100 within each other
 MOST = 10_000  # values of one condition
 
 
