@@ -16,7 +16,7 @@ from index.forgetful import Forgetful
 from postgres import Postgres
 from ragstone.catalog.catalog import Catalog
 from ragstone.cli.main import app
-from ragstone.errors import NothingIndexed, SettingsError
+from ragstone.errors import IndexUnavailable, NothingIndexed, SettingsError
 from ragstone.index.base import Health, Index
 from ragstone.models import Collection, Generation
 from ragstone.settings import Settings
@@ -132,6 +132,19 @@ def test_a_dry_run_stores_nothing_and_what_goes_before_it_is_told(environment: d
 
 
 @pytest.mark.usefixtures("known")
+def test_an_index_that_is_building_is_only_looked_at(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def building(self: Known) -> Health:
+        return replace(await Forgetful.health(self), engine="known", state="building", unbuilt=40)
+
+    monkeypatch.setattr(Known, "health", building)
+    with pytest.raises(IndexUnavailable, match="building its graphs"):
+        ragstone(environment, "tune", "--recall", "0.7")
+    assert "40 of 42 chunks are in no graph yet" in ragstone(environment, "tune", "--recall", "0.7", "--dry-run").stdout
+
+
+@pytest.mark.usefixtures("known")
 def test_when_none_finds_enough_nothing_is_stored_and_it_says_what_to_do(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +178,10 @@ def test_the_report_is_one_file(environment: dict[str, str], tmp_path: Path) -> 
         ragstone(environment, *arguments, str(tmp_path / "absent" / "recall.html"))
 
 
-def test_the_exact_engine_has_no_use_for_it(environment: dict[str, str]) -> None:
-    assert "the engine exact computes every cosine" in ragstone(environment, "tune").stdout
+def test_the_exact_engine_has_no_use_for_it(environment: dict[str, str], tmp_path: Path) -> None:
+    ran = ragstone(environment, "tune", "--html", str(tmp_path / "none.html"))
+    assert "the engine exact computes every cosine" in ran.stdout
+    assert "no report is written" in ran.stderr
     found = printed(environment)
     assert (found["engine"], found["tuning"], found["stored"]) == ("exact", None, False)
 

@@ -111,7 +111,7 @@ async def test_where_there_is_nothing_to_find_nothing_is_learnt() -> None:
     index = await forgetful(documents(100), lambda ef, where: 0)
     sampled = watched(index)
     await sampled.search(SCOPE, vector=QUERY, text=None, limit=5, where=Range("sample", gte=2))
-    while not sampled.recall.checks:
+    while not sampled.recall.checks:  # noqa: ASYNC110
         await sampled.search(SCOPE, vector=QUERY, text=None, limit=5)
         await asyncio.sleep(0)
     assert [where for _, where, exact in index.asked if exact] == [Range("sample", gte=2), None]
@@ -181,11 +181,13 @@ async def test_a_search_waits_for_no_check_and_one_is_made_at_a_time(held: Held)
     for _ in range(5):
         assert len(await sampled.search(SCOPE, vector=QUERY, text=None, limit=7)) == 7
         await asyncio.sleep(0.01)
+    assert [exact for *_, exact in held.asked].count(True) == 1
     assert sampled.recall.checks == 0
     held.let_go.set()
+    while not sampled.recall.checks:  # noqa: ASYNC110
+        await asyncio.sleep(0)
     await check(sampled, 2)
-    exact = [each for each in held.asked if each[2]]
-    assert len(exact) == sampled.recall.checks
+    assert [exact for *_, exact in held.asked].count(True) == sampled.recall.checks == 3
 
 
 async def test_a_check_that_fails_is_logged_and_the_next_one_counts(

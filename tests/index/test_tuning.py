@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.forgetful import SCOPE, documents, forgetful, vectors
+from index.forgetful import SCOPE, Forgetful, documents, forgetful, vectors
 from ragstone.errors import SettingsError
 from ragstone.index.edge.client import EdgeIndex
 from ragstone.index.filters import Filter, Range
 from ragstone.index.recall import Truth, nearest
-from ragstone.index.tuning import BEYOND, Curve, Figures, Plan, Tuning, breadths, cheapest, surely, tune
+from ragstone.index.tuning import BEYOND, CLIENTS, Curve, Figures, Plan, Tuning, breadths, cheapest, surely, tune
 from ragstone.index.tuning_report import page
 from ragstone.models import Hit
 
@@ -115,6 +116,27 @@ async def test_latency_is_of_one_search_and_throughput_of_all() -> None:
     each = found.curves[0].figures[0]
     assert (each.p50_ms, each.p99_ms) == pytest.approx((2, 2))
     assert each.qps == pytest.approx(40 / 0.002)
+
+
+class Busy(Forgetful):
+    """Counts the searches that are under way at once."""
+
+    now = most = 0
+
+    async def search(self, *asked: Any, **how: Any) -> list[Hit]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await super().search(*asked, **how)
+        finally:
+            self.now -= 1
+
+
+async def test_throughput_is_of_several_clients() -> None:
+    index = Busy(lambda ef, where: 0)
+    await index.apply(documents(400), 1)
+    await tune(index, SCOPE, QUERIES, plan(0.9))
+    assert index.most == CLIENTS
 
 
 async def test_every_step_is_told_to_its_end() -> None:

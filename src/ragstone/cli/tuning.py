@@ -67,8 +67,8 @@ def tune(
         print_json(_for_programs(found))
     else:
         _tell(found, settings)
-    if html and found.tuning:
-        _write(html, found, found.tuning, settings)
+    if html:
+        _write(html, found, settings)
     if found.tuning and found.tuning.ef is None and not found.tuning.exhaustive:
         raise typer.Exit(EXIT_ERROR)
 
@@ -83,6 +83,11 @@ async def _tune(settings: Settings, plan: Plan, queries: int, dry_run: bool, *, 
         found = Tuned(generation=generation, health=await ragstone.index.health(), tuning=None)
         if found.health.engine == "exact":
             return found
+        if found.health.state == "building" and not dry_run:
+            raise IndexUnavailable(
+                "the index is building its graphs: what searches need until then is not what they need after",
+                hint="come back when `ragstone index status` says ready, or look with --dry-run",
+            )
         with bars(quiet) as progress:
             found = await _measured(ragstone, found, plan, queries, progress)
         if dry_run or found.tuning is None or found.tuning.ef is None:
@@ -218,11 +223,14 @@ def _advice(tuning: Tuning) -> str:
     return f"a lower --recall ({best:.3f} was reached under every filter), or an engine without quantization"
 
 
-def _write(file: Path, found: Tuned, tuning: Tuning, settings: Settings) -> None:
+def _write(file: Path, found: Tuned, settings: Settings) -> None:
     from ragstone.index.tuning_report import page
 
+    if found.tuning is None:
+        typer.echo("there is no curve to draw: no report is written", err=True)
+        return
     model = str(found.generation.fingerprint.spec.get("model"))
-    text = page(tuning, collection=settings.collection, engine=found.health.engine, model=model)
+    text = page(found.tuning, collection=settings.collection, engine=found.health.engine, model=model)
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

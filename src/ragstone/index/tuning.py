@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import fmean
@@ -81,8 +81,8 @@ class Curve:
 class Tuning:
     """`ef` is the least that surely reaches the plan's recall at every selectivity.
 
-    It is None when none does, and where even the least breadth of all found everything: so few points are scanned, or
-    as good as, which tells nothing of how many more are found.
+    It is None when none does, and where even the least breadth of all found everything: a search of so few points is as
+    good as a scan, and tells nothing of what a graph over more of them needs.
     """
 
     plan: Plan
@@ -138,8 +138,10 @@ async def tune(
 
 
 def cheapest(curves: Sequence[Curve], recall: float) -> int | None:
-    """The least breadth that surely reaches the recall at every selectivity. The lower bound decides, not the mean:
-    a mean over few queries is above the target by luck too often."""
+    """The least breadth that surely reaches the recall at every selectivity.
+
+    The lower bound decides, not the mean: a mean over few queries is above the target by luck too often.
+    """
     return min(set.intersection(*(curve.reaches(recall) for curve in curves)), default=None)
 
 
@@ -151,7 +153,7 @@ def surely(recalls: Sequence[float], k: int) -> float:
     is divided by Kish's design effect (1965), as Franco et al. do (2019, doi:10.1093/jssam/smy019); at most to the
     number of queries.
     """
-    mean = min(fmean(recalls), 1.0)
+    mean = fmean(recalls)
     hits = float(len(recalls) * k)
     if (spread := mean * (1 - mean)) > 0:
         effect = float(np.var(recalls)) * k / spread
@@ -194,14 +196,7 @@ class _Slice:
         async def ask(query: _Query) -> list[Hit]:
             return await index.search(scope, vector=query.vector, text=None, limit=k, where=query.where, ef=ef)
 
-        async def client() -> None:
-            for query in waiting:
-                await ask(query)
-
-        waiting = iter(self.queries)
-        start = clock()
-        await asyncio.gather(*(client() for _ in range(CLIENTS)))  # first, for it warms the caches as well
-        elapsed = clock() - start
+        elapsed = await self._at_once(ask, clock)  # first, for it warms the caches as well
         recalls, seconds = [], []
         for query in self.queries:
             start = clock()
@@ -217,6 +212,18 @@ class _Slice:
             p99_ms=float(p99),
             qps=len(self.queries) / elapsed,
         )
+
+    async def _at_once(self, ask: Callable[[_Query], Awaitable[object]], clock: Clock) -> float:
+        """Seconds that CLIENTS together take for all queries."""
+        waiting = iter(self.queries)
+
+        async def client() -> None:
+            for query in waiting:
+                await ask(query)
+
+        start = clock()
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        return clock() - start
 
 
 async def _slices(
