@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,10 @@ import numpy.typing as npt
 from psycopg.sql import SQL, Composable, Composed, Literal
 
 from ragstone.catalog.connections import Connection
-from ragstone.index import lexical
 from ragstone.index.filters import Filter
 from ragstone.index.pgvector.filtering import Condition
-from ragstone.index.pgvector.rows import signed, unit
+from ragstone.index.pgvector.questions import Question, question
+from ragstone.index.pgvector.rows import unit
 from ragstone.index.pgvector.statements import composed, statement
 from ragstone.index.pgvector.writing import wrong_dimensions
 from ragstone.models import Hit, Scope
@@ -53,10 +53,9 @@ async def find(connection: Connection, scope: Scope) -> Place | None:
 
 
 class Search:
-    """A search of one scope within a filter.
+    """A search of one scope within a filter, for `limit` points of each kind.
 
-    `ef` is the breadth of a walk through its graph; without, all cosines are computed, as they are where the filter
-    lets few points through.
+    `ef` is the breadth of a walk through its graph; without, all cosines are computed, as they are where there are few.
     """
 
     def __init__(
@@ -67,6 +66,7 @@ class Search:
         self._condition = None if where is None else Condition(where, place.number)
         self._limit = limit
         self._ef = ef
+        self._breadth = max(ef or 0, limit)
         self._few: bool | None = None
 
     async def count(self) -> int:
@@ -77,20 +77,23 @@ class Search:
         return int(count)
 
     async def hits(self, vector: Vector | None, text: str | None) -> list[Hit]:
-        """See Index.search. Three calls at most: near; best, with the words of the near; cosines of the rest."""
+        """See Index.search. The nearest, the best by words, and of each the scores of the other."""
         if vector is not None and vector.shape != (self._place.dimensions,):
             raise wrong_dimensions(vector.size, self._place.dimensions)
         asked = None if vector is None else _literal(unit(vector))
         rows = [] if asked is None else await self._near(asked)
-        bm25 = {} if text is None else await self._best(text, also=[row[0] for row in rows])
-        if rest := bm25.keys() - {row[0] for row in rows}:
+        near = {row[0] for row in rows}
+        bm25 = {} if text is None else await self._best(text, near)
+        if rest := bm25.keys() - near:
             name = "chunks" if asked is None else "cosines"
             rows += await self._run(name, {"vector": asked, "numbers": list(rest)})
         return [_hit(row, bm25, asked is not None, text is not None) for row in rows]
 
+    # --- near -----------------------------------------------------------------------------------------------
+
     async def _near(self, vector: str) -> Rows:
         """The nearest: number, chunk, cosine. A walk that comes to too few is done without the graph."""
-        if self._ef is not None and not await self._lets_few_through():
+        if self._ef is not None and not await self._are_few():
             rows = await self._walk(vector)
             if rows is not None:
                 return rows[: self._limit]
@@ -104,42 +107,55 @@ class Search:
         rows = await self._run(self._variant("near_by_graph"), {"vector": vector, "limit": wanted})
         return rows if len(rows) == wanted else None
 
-    @property
-    def _breadth(self) -> int:
-        return max(self._ef or self._limit, self._limit)
-
     def _variant(self, name: str) -> str:
         return name if self._condition is not None else f"{name}_everything"
 
-    async def _best(self, text: str, also: Sequence[int]) -> dict[int, float]:
-        """BM25 by number: of the best, and of others as far as they have one of the words."""
-        words = signed(lexical.query(text).indices).tolist()
-        counted = await self._run("containing", {"words": words}) if words else []
-        if not counted:
+    async def _are_few(self) -> bool:
+        """Whether computing all cosines within the filter costs less than a walk.
+
+        A walk comes to n points that the filter lets through after n · all / those.
+        """
+        if self._few is None:
+            few = int(math.sqrt(WALK * self._breadth * self._place.points))
+            points = self._place.points
+            if self._condition is not None:
+                ((points,),) = await self._run("probe", {"most": few + 1})
+            self._few = points <= few
+        return self._few
+
+    # --- best -----------------------------------------------------------------------------------------------
+
+    async def _best(self, text: str, near: Collection[int]) -> dict[int, float]:
+        """BM25 by number: of the best, and of the near as far as they have one of the words."""
+        words = question(text)
+        counts: dict[int, int] = dict(await self._run("containing", {"words": words})) if words else {}
+        if not counts:
             return {}
-        parameters = {
-            "words": [word for word, _ in counted],
-            "rarities": [lexical.idf(self._place.points, containing) for _, containing in counted],
-            "limit": self._limit,
-            "also": list(also),
-        }
-        return dict(await self._run("best", parameters, best=self._composed(await self._kind_of_best())))
+        asked = Question.of(counts, self._place.points)
+        scores: dict[int, float] = dict(await self._among_rare(asked) or await self._scored("scored", asked.parameters))
+        if rest := near - scores.keys():
+            scores |= dict(await self._run("scores", {**asked.parameters, "points": list(rest)}))
+        return scores
+
+    async def _among_rare(self, asked: Question) -> Rows | None:
+        """The best, found by rare words alone where no point can be among them that has only frequent ones."""
+        if not asked.frequent:
+            return None
+        rows = await self._scored("scored", asked.rare_parameters)
+        least = min(score for _, score in rows) if len(rows) == self._limit else 0.0
+        if least <= asked.bound:
+            return None
+        return await self._scored("scored_among", {**asked.rare_parameters, "least": least - asked.bound})
+
+    async def _scored(self, name: str, parameters: dict[str, Any]) -> Rows:
+        parts = {"scored": self._composed("scored")} if name == "scored_among" else {}
+        scored, best = self._composed(name, **parts), self._composed(await self._kind_of_best())
+        return await self._run("best", {**parameters, "limit": self._limit}, scored=scored, best=best)
 
     async def _kind_of_best(self) -> str:
         if self._condition is None:
             return "best_of_everything"
-        return "best_of_few" if await self._lets_few_through() else "best_of_many"
-
-    async def _lets_few_through(self) -> bool:
-        """Whether there is a filter, and computing all cosines within it costs less than a walk.
-
-        A walk comes to n points that the filter lets through after n · all / those.
-        """
-        if self._few is None and self._condition is not None:
-            few = int(math.sqrt(WALK * self._breadth * self._place.points))
-            ((points,),) = await self._run("probe", {"most": few + 1})
-            self._few = points <= few
-        return bool(self._few)
+        return "best_of_few" if await self._are_few() else "best_of_many"
 
     # --- statements -----------------------------------------------------------------------------------------
 

@@ -150,21 +150,41 @@ SELECT word, count(*) FROM ragstone_index.postings
 WHERE scope = {scope} AND word = ANY(%(words)s::int[])
 GROUP BY word
 
--- The best by BM25 (ragstone.index.lexical), and the scores of other points. {best} says which may be among the best.
+-- The best by BM25 (ragstone.index.lexical): their numbers and scores. {best} says which may be among them.
 -- name: best
-WITH scored AS MATERIALIZED (
-    SELECT t.point, sum(t.score) AS score
-    FROM unnest(%(words)s::int[], %(rarities)s::float8[]) AS w (word, rarity)
+WITH scored AS MATERIALIZED ({scored})
+SELECT s.point, s.score FROM {best} LIMIT %(limit)s
+
+-- name: scored
+SELECT t.point, sum(t.score) AS score
+FROM unnest(%(words)s::int[], %(rarities)s::float8[]) AS w (word, rarity)
+CROSS JOIN LATERAL (
+    SELECT point, weight * w.rarity AS score FROM ragstone_index.postings
+    WHERE scope = {scope} AND word = w.word
+    OFFSET 0
+) t
+GROUP BY t.point
+
+-- The scores by frequent words as well, of what the others give more than a least score.
+-- name: scored_among
+SELECT r.point, r.score + coalesce(f.score, 0) AS score
+FROM ({scored} HAVING sum(t.score) > %(least)s) r
+CROSS JOIN LATERAL (
+    SELECT sum(p.weight * w.rarity) AS score
+    FROM unnest(%(frequent)s::int[], %(rarities_of_frequent)s::float8[]) AS w (word, rarity)
     CROSS JOIN LATERAL (
-        SELECT point, weight * w.rarity AS score FROM ragstone_index.postings
-        WHERE scope = {scope} AND word = w.word
-        OFFSET 0
-    ) t
-    GROUP BY t.point
-)
-(SELECT s.point, s.score FROM {best} LIMIT %(limit)s)
-UNION
-SELECT point, score FROM scored WHERE point = ANY(%(also)s::bigint[])
+        SELECT weight FROM ragstone_index.postings WHERE scope = {scope} AND word = w.word AND point = r.point OFFSET 0
+    ) p
+) f
+
+-- name: scores
+SELECT a.point, sum(p.weight * w.rarity)
+FROM unnest(%(points)s::bigint[]) AS a (point)
+CROSS JOIN unnest(%(words)s::int[], %(rarities)s::float8[]) AS w (word, rarity)
+CROSS JOIN LATERAL (
+    SELECT weight FROM ragstone_index.postings WHERE scope = {scope} AND word = w.word AND point = a.point OFFSET 0
+) p
+GROUP BY a.point
 
 -- name: best_of_everything
 scored s ORDER BY s.score DESC
