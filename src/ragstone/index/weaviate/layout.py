@@ -25,9 +25,8 @@ from ragstone.index.weaviate import stems, words
 from ragstone.index.weaviate.conditions import BAG, DOCUMENT, STAMP, WORDS
 from ragstone.models import Point, Replacement, Scope
 
-PREFIX = "Ragstone_"
-REGISTRY = "Ragstone"
 HASH, POSTINGS = "hash", "postings"
+VECTOR = "default"  # its name where a collection has one only
 
 FLAT_BELOW = 40_000
 """Points up to which a search with a filter computes every cosine instead of walking the graph."""
@@ -38,10 +37,19 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Of new collections; those that are there stay as they are."""
+    """Of new collections; those that are there stay as they are. All of them begin with the name."""
 
+    name: str = "Ragstone"
     replicas: int = 1
     write_consistency: int = 1
+
+    @property
+    def registry(self) -> str:
+        return self.name
+
+    def space(self, fingerprint: str) -> str:
+        """The collection of a vector space."""
+        return f"{self.name}_{hashlib.sha256(fingerprint.encode()).hexdigest()[:32]}"
 
     @property
     def writes(self) -> ConsistencyLevel:
@@ -55,10 +63,6 @@ class Layout:
         return ConsistencyLevel.QUORUM if self.writes == ConsistencyLevel.QUORUM else ConsistencyLevel.ONE
 
 
-def collection_of(fingerprint: str) -> str:
-    return PREFIX + hashlib.sha256(fingerprint.encode()).hexdigest()[:32]
-
-
 def tenant_of(scope: Scope) -> str:
     """Weaviate takes 64 letters, digits, - and _; the registry knows whose it is."""
     return hashlib.sha256(f"{scope.generation}\0{scope.tenant}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -70,7 +74,7 @@ async def make_space(client: WeaviateAsyncClient, fingerprint: str, layout: Layo
     ef follows the number of results that a search asks for, since only a search knows it. Vectors are not compressed:
     a server's own default may be.
     """
-    name = collection_of(fingerprint)
+    name = layout.space(fingerprint)
     if await client.collections.exists(name):
         return
     index = Configure.VectorIndex.hnsw(
@@ -102,11 +106,11 @@ async def make_space(client: WeaviateAsyncClient, fingerprint: str, layout: Layo
 
 async def make_registry(client: WeaviateAsyncClient, layout: Layout) -> None:
     """The collection that holds the position and the scopes, where it is not there yet."""
-    if await client.collections.exists(REGISTRY):
+    if await client.collections.exists(layout.registry):
         return
     try:
         await client.collections.create(
-            REGISTRY,
+            layout.registry,
             description="Ragstone: what this server holds",
             properties=[
                 _text("source", filtered=False),
@@ -120,7 +124,7 @@ async def make_registry(client: WeaviateAsyncClient, layout: Layout) -> None:
             replication_config=Configure.replication(factor=layout.replicas),
         )
     except UnexpectedStatusCodeError:
-        if not await client.collections.exists(REGISTRY):
+        if not await client.collections.exists(layout.registry):
             raise
 
 
@@ -143,7 +147,7 @@ def _stored(point: Point, document: UUID, fields: Terms, stamp: str) -> Stored:
         HASH: point.hash.hex(),
         STAMP: stamp,
     }
-    return DataObject(properties=properties, uuid=point.chunk_id, vector=point.vector.tolist())
+    return DataObject(properties=properties, uuid=point.chunk_id, vector={VECTOR: point.vector.tolist()})
 
 
 def object_id(name: str) -> UUID:

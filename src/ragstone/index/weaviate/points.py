@@ -26,9 +26,9 @@ from ragstone.index.weaviate.layout import (
     HASH,
     MOST,
     POSTINGS,
+    VECTOR,
     Layout,
     Stored,
-    collection_of,
     objects,
     tenant_of,
 )
@@ -52,7 +52,7 @@ class Points:
 
     @classmethod
     def of(cls, client: WeaviateAsyncClient, scope: Scope, layout: Layout) -> Points:
-        tenant = client.collections.use(collection_of(scope.fingerprint)).with_tenant(tenant_of(scope))
+        tenant = client.collections.use(layout.space(scope.fingerprint)).with_tenant(tenant_of(scope))
         return cls(
             reads=tenant.with_consistency_level(layout.reads), writes=tenant.with_consistency_level(layout.writes)
         )
@@ -112,7 +112,7 @@ class Points:
     async def cosines(self, chunks: Sequence[UUID], vector: Vector) -> dict[UUID, float]:
         unit = _unit(vector)
         read = await self._read(chunks, vectors=True)
-        return {each.uuid: float(_unit(each.vector["default"]) @ unit) for each in read}
+        return {each.uuid: float(_unit(each.vector[VECTOR]) @ unit) for each in read}
 
     async def bm25(self, chunks: Sequence[UUID], rarity: Mapping[int, float]) -> dict[UUID, float]:
         read = await self._read(chunks, vectors=False)

@@ -12,7 +12,7 @@ from weaviate.collections.classes.data import DataObject
 from weaviate.collections.classes.filters import Filter as Condition
 from weaviate.exceptions import WeaviateBatchError
 
-from ragstone.index.weaviate.layout import REGISTRY, Layout, object_id, tenant_of
+from ragstone.index.weaviate.layout import Layout, object_id, tenant_of
 from ragstone.models import Scope
 
 HEAD = object_id("head")
@@ -75,7 +75,7 @@ class Registry:
 
     def _collection(self, *, write: bool) -> CollectionAsync[Any, Any]:
         level = self.layout.writes if write else self.layout.reads
-        return self.client.collections.use(REGISTRY).with_consistency_level(level)
+        return self.client.collections.use(self.layout.registry).with_consistency_level(level)
 
     async def _find(self, id: UUID) -> dict[str, Any] | None:  # noqa: A002
         found: Any = await self._collection(write=False).query.fetch_object_by_id(id)

@@ -17,7 +17,7 @@ from ragstone.index import lexical
 
 SCALE = 8
 SATURATION = 10_000.0
-"""Weaviate's k1: a word that is there r times counts r · (k1 + 1) / (k1 + r), which for 15, the most, is .15 % off r."""
+"""Weaviate's k1: a word that is in it r times counts r · (k1 + 1) / (k1 + r), for 15, the most, .15 % off r."""
 
 _POSTING = np.dtype([("stem", "<u4"), ("weight", "<f4")])
 

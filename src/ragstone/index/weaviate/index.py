@@ -11,7 +11,7 @@ from ragstone.errors import WrongDimensions
 from ragstone.index.base import Health
 from ragstone.index.filters import Filter
 from ragstone.index.weaviate.conditions import within
-from ragstone.index.weaviate.layout import PREFIX, Layout, collection_of, make_registry, make_space, tenant_of
+from ragstone.index.weaviate.layout import Layout, make_registry, make_space, tenant_of
 from ragstone.index.weaviate.points import Points, Vector
 from ragstone.index.weaviate.registry import Registry
 from ragstone.index.weaviate.searching import Search
@@ -47,9 +47,13 @@ class WeaviateIndex:
         ef: int | None = None,
         replicas: int = 1,
         write_consistency: int = 1,
+        name: str = "Ragstone",
     ) -> WeaviateIndex:
-        """On a server at http(s)://host:port?grpc=port, which is asked for when it is first needed."""
-        layout = Layout(replicas=replicas, write_consistency=write_consistency)
+        """On a server at http(s)://host:port?grpc=port, which is called when it is first needed.
+
+        Collections there begin with `name`: a capital letter, then letters, digits and underscores.
+        """
+        layout = Layout(name=name, replicas=replicas, write_consistency=write_consistency)
         return cls(Server(address, api_key), ef=ef or EF, layout=layout)
 
     async def source(self) -> str:
@@ -64,11 +68,10 @@ class WeaviateIndex:
         """The source is taken last: one that is broken off is begun again."""
         async with self._registry(WRITE_PATIENCE) as registry:
             await registry.move("", 0)
-            collections = await registry.client.collections.list_all()
-            for name in collections:
-                if name.startswith(PREFIX):
-                    await registry.client.collections.delete(name)
-            for scope in await registry.scopes():
+            scopes = await registry.scopes()
+            for name in {self._layout.space(scope.fingerprint) for scope in scopes}:
+                await registry.client.collections.delete(name)
+            for scope in scopes:
                 await registry.remove(scope)
             await registry.move(source, 0)
 
@@ -87,7 +90,7 @@ class WeaviateIndex:
             if filled is None:
                 return
             await make_space(registry.client, scope.fingerprint, self._layout)
-            tenants = registry.client.collections.use(collection_of(scope.fingerprint)).tenants
+            tenants = registry.client.collections.use(self._layout.space(scope.fingerprint)).tenants
             if not await tenants.exists(tenant_of(scope)):
                 await tenants.create(tenant_of(scope))
             await registry.add(scope, len(filled.points[0].vector))
@@ -139,7 +142,7 @@ class WeaviateIndex:
     async def drop(self, scope: Scope) -> None:
         async with self._registry(WRITE_PATIENCE) as registry:
             await registry.remove(scope)
-            name = collection_of(scope.fingerprint)
+            name = self._layout.space(scope.fingerprint)
             if not await registry.client.collections.exists(name):
                 return
             if await registry.dimensions_of_space(scope.fingerprint) is None:
@@ -155,7 +158,8 @@ class WeaviateIndex:
             nodes = await registry.client.cluster.nodes(output="verbose")
             sizes = await self._sizes(registry)
             _, position = await registry.head()
-        shards = [shard for node in nodes for shard in node.shards if shard.collection.startswith(PREFIX)]
+        ours = {self._layout.space(scope.fingerprint) for scope, _ in sizes}
+        shards = [shard for node in nodes for shard in node.shards if shard.collection in ours]
         points = sum(size for _, size in sizes)
         unbuilt = min(sum(shard.vector_queue_length for shard in shards), points)
         read_only = any(shard.vector_indexing_status == "READONLY" for shard in shards)
