@@ -33,7 +33,7 @@ def documents(random: np.random.Generator) -> list[Replacement]:
             points=(Point(chunk_id=uuid4(), text=text(random), vector=random.standard_normal(3).astype("f4")),),
             fields={"group": (number % 20,)},
         )
-        for number in range(800)
+        for number in range(400)
     ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def text(random: np.random.Generator) -> str:
     return " ".join(words + [words[0]] * int(random.integers(0, 4))) if words else "nothing"
 
 
-@pytest.mark.parametrize("frequent", [1, 50, questions.FREQUENT])
+@pytest.mark.parametrize("frequent", [1, 50])
 async def test_the_best_are_the_same_whatever_is_left_out(
     index: PgvectorIndex, monkeypatch: pytest.MonkeyPatch, frequent: int
 ) -> None:
@@ -51,7 +51,7 @@ async def test_the_best_are_the_same_whatever_is_left_out(
     made = documents(random)
     await index.apply(made, 1)
     await exact.apply(made, 1)
-    for _ in range(25):
+    for _ in range(8):
         asked = " ".join(f"w{n}" for n in {1, 2, *random.integers(3, 200, 3).tolist()})
         for where in FILTERS:
             limit = int(random.integers(1, 12))
@@ -60,7 +60,7 @@ async def test_the_best_are_the_same_whatever_is_left_out(
             assert ranked(found) == pytest.approx(ranked(wanted), abs=1e-4)
             vector = random.standard_normal(3).astype("f4")
             both = await index.search(SCOPE, vector=vector, text=asked, limit=limit, where=where)
-            truth = {hit.chunk_id: hit.bm25 for hit in await exact.search(SCOPE, vector=None, text=asked, limit=800)}
+            truth = {hit.chunk_id: hit.bm25 for hit in await exact.search(SCOPE, vector=None, text=asked, limit=400)}
             assert all(hit.bm25 == pytest.approx(truth.get(hit.chunk_id, 0.0), abs=1e-4) for hit in both)
 
 

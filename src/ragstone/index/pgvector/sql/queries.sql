@@ -189,12 +189,13 @@ GROUP BY a.point
 -- name: best_of_everything
 scored s ORDER BY s.score DESC
 
+-- IS TRUE keeps it from becoming a join, for which the planner, not knowing how many have a score, takes a wrong plan.
 -- name: best_of_few
-scored s WHERE s.point IN (
+scored s WHERE (s.point IN (
     SELECT p.number FROM ragstone_index.documents d
     JOIN ragstone_index.points p ON p.document = d.number
     WHERE d.scope = {scope} AND p.scope = {scope} AND {where}
-) ORDER BY s.score DESC
+)) IS TRUE ORDER BY s.score DESC
 
 -- Most are let through: looked at one after the other, until there are enough.
 -- name: best_of_many
