@@ -32,7 +32,7 @@ def both(*conditions: FilterReturn | None) -> FilterReturn:
 
 
 def one_of(found: Sequence[str]) -> FilterReturn:
-    return Condition.by_property(WORDS).contains_any(found)
+    return Condition.by_property(WORDS).contains_any(list(found))  # of a tuple, the client would send nothing
 
 
 def has_stem(stem: int) -> FilterReturn:
@@ -40,7 +40,7 @@ def has_stem(stem: int) -> FilterReturn:
 
 
 def ids(chunks: Sequence[UUID]) -> FilterReturn:
-    return Condition.by_id().contains_any(chunks)
+    return Condition.by_id().contains_any(list(chunks))
 
 
 def older(documents: Iterable[UUID], stamp: str) -> FilterReturn:
