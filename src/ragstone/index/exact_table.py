@@ -45,10 +45,11 @@ class Table:
     def put(self, replacement: Replacement) -> None:
         """From now on these points stand for the document."""
         document, points = replacement.document_id, replacement.points
+        stored = terms(replacement.fields)
         self._remove(document)
         if points:
             self._documents[document] = self._append(document, points)
-            self._terms.append(terms(replacement.fields))
+            self._terms.append(stored)
         if len(self._entries) > 2 * self._size + LEFT_OVER:
             self._compact()
 
