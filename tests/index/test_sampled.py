@@ -111,7 +111,7 @@ async def test_where_there_is_nothing_to_find_nothing_is_learnt() -> None:
     index = await forgetful(documents(100), lambda ef, where: 0)
     sampled = watched(index)
     await sampled.search(SCOPE, vector=QUERY, text=None, limit=5, where=Range("sample", gte=2))
-    while not sampled.recall.checks:  # noqa: ASYNC110
+    while not sampled.recall.checks:
         await sampled.search(SCOPE, vector=QUERY, text=None, limit=5)
         await asyncio.sleep(0)
     assert [where for _, where, exact in index.asked if exact] == [Range("sample", gte=2), None]

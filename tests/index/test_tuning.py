@@ -281,7 +281,7 @@ def test_the_report_draws_every_figure_and_needs_nothing_else() -> None:
     tuning = Tuning(
         plan=Plan(recall=0.9, k=10, efs=EFS),
         queries=200,
-        curves=[curve([0.7, 0.92, 0.97]), curve([0.6, 0.8, 0.93], share=0.01)],
+        curves=[curve([0.7, 0.92, 0.97]), curve([0.6, 0.895, 0.93], share=0.01)],
         left_out={0.001: 4},
         ef=32,
     )
