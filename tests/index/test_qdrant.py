@@ -42,9 +42,11 @@ async def local(layout: Layout) -> AsyncIterator[Index]:
 
 
 async def remote(layout: Layout) -> AsyncIterator[Index]:
-    index = QdrantIndex(open_client(URL, KEY), layout=layout, name=f"ragstone-test-{uuid4().hex[:8]}")
+    client, name = open_client(URL, KEY), f"ragstone-test-{uuid4().hex[:8]}"
+    index = QdrantIndex(client, layout=layout, name=name)
     yield index
     await index.reset("")
+    await client.delete_collection(name)
     await index.aclose()
 
 

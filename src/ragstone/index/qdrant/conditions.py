@@ -19,6 +19,11 @@ def within(scope: str) -> q.FieldCondition:
     return q.FieldCondition(key=SCOPE, match=q.MatchValue(value=scope))
 
 
+def inside(scope: str, where: Filter | None = None) -> q.Filter:
+    """What a scope holds, and lets through."""
+    return q.Filter(must=[within(scope)] if where is None else [within(scope), compiled(where)])
+
+
 def among(ids: Iterable[UUID]) -> q.HasIdCondition:
     return q.HasIdCondition(has_id=[str(each) for each in ids])
 

@@ -12,7 +12,7 @@ from qdrant_client import models as q
 
 from ragstone.index import lexical
 from ragstone.index.filters import Filter
-from ragstone.index.qdrant.conditions import among, compiled, within
+from ragstone.index.qdrant.conditions import among, inside, within
 from ragstone.index.qdrant.rarity import weighed
 from ragstone.index.qdrant.space import DENSE, SPARSE, Space
 from ragstone.models import Hit
@@ -92,7 +92,7 @@ class Search:
 
     def _best(self, words: q.SparseVector, ids: Collection[UUID] | None) -> q.QueryRequest:
         """The best by BM25, or those of given points that have one of the words."""
-        rarity = None if self.space.tallied else q.IdfCorpusParams(corpus=q.Filter(must=[within(self.scope)]))
+        rarity = None if self.space.tallied else q.IdfCorpusParams(corpus=inside(self.scope))
         return q.QueryRequest(
             query=words,
             using=SPARSE,
@@ -105,7 +105,7 @@ class Search:
         """Given points have passed the filter already."""
         if ids is not None:
             return q.Filter(must=[within(self.scope), among(ids)])
-        return q.Filter(must=[within(self.scope), *([] if self.where is None else [compiled(self.where)])])
+        return inside(self.scope, self.where)
 
     async def _ask(self, dense: q.QueryRequest | None, words: q.QueryRequest | None) -> tuple[Scores, Scores]:
         requests = [request for request in (dense, words) if request is not None]

@@ -18,6 +18,8 @@ OLDEST = (1, 19)
 """The first version that counts the rarity of words within a filter; it has all else that is used."""
 
 TIMEOUT = 60  # seconds for a write; a search has less
+# A server closes what was idle for 5 s: a connection must not be taken up again at just that moment.
+LIMITS = httpx.Limits(max_connections=32, keepalive_expiry=2)
 KEY_HINT = "settings.index.api_key (RAGSTONE_INDEX_API_KEY) holds the server's key"
 FULL = re.compile(r"no space left|out of disk|disk (is )?full|insufficient storage", re.IGNORECASE)
 
@@ -29,7 +31,7 @@ class Missing(IndexFailure):
 def open_client(address: str, api_key: str | None) -> AsyncQdrantClient:
     """The key goes as a header of ours: the client would warn of each http:// address, those on this machine too."""
     headers = {"api-key": api_key} if api_key else {}
-    return AsyncQdrantClient(url=address, headers=headers, timeout=TIMEOUT, check_compatibility=False)
+    return AsyncQdrantClient(url=address, headers=headers, timeout=TIMEOUT, check_compatibility=False, limits=LIMITS)
 
 
 async def check_version(client: AsyncQdrantClient) -> str:
@@ -85,5 +87,8 @@ def _no_answer(source: Exception) -> IndexFailure:
     if isinstance(source, httpx.TimeoutException):
         return IndexUnavailable(f"Qdrant does not answer in time ({type(source).__name__})")
     if isinstance(source, httpx.TransportError | OSError):
-        return IndexUnavailable(f"Qdrant cannot be reached: {source}", hint="settings.index.url is its address")
+        return IndexUnavailable(
+            f"Qdrant cannot be reached: {str(source) or type(source).__name__}",
+            hint="settings.index.url is its address",
+        )
     return IndexFailure(f"what answers is no Qdrant: {str(source)[:300]}", hint="settings.index.url is its address")

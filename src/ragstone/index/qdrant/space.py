@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient
 from qdrant_client import models as q
 
-from ragstone.errors import IndexFailure
+from ragstone.errors import IndexFailure, WrongDimensions
 from ragstone.index import lexical
-from ragstone.index.qdrant.conditions import DOCUMENT, HASH, SCOPE, STEMS, WORDS, among, of_documents, within
+from ragstone.index.filters import Filter
+from ragstone.index.qdrant.conditions import DOCUMENT, HASH, SCOPE, STEMS, WORDS, among, inside, of_documents, within
 from ragstone.index.qdrant.rarity import stems
 from ragstone.index.qdrant.server import require_completed
 from ragstone.index.terms import Terms, terms
 from ragstone.models import Entry, Point, Replacement
+
+Page: TypeAlias = tuple[list[Entry], q.ExtendedPointId | None]
 
 DENSE, SPARSE = "dense", "bm25"
 
@@ -72,8 +75,8 @@ class Space:
             indexed=set(info.payload_schema),
         )
 
-    @classmethod
-    async def create(cls, client: AsyncQdrantClient, name: str, dimensions: int, layout: Layout) -> Space:
+    @staticmethod
+    async def create(client: AsyncQdrantClient, name: str, dimensions: int, layout: Layout) -> None:
         tallied = layout.shards > 1
         await client.create_collection(
             name,
@@ -85,13 +88,6 @@ class Space:
             hnsw_config=_graphs(dimensions),
             quantization_config=_quantized(layout.quantization),
             metadata={"tallied": tallied},
-        )
-        return cls(
-            client=client,
-            name=name,
-            dimensions=dimensions,
-            tallied=tallied,
-            binary=layout.quantization == "binary",
         )
 
     async def index_payload(self) -> None:
@@ -143,19 +139,22 @@ class Space:
     async def _index_numbers(self, rows: Sequence[_Row]) -> None:
         """Not waited for: on a large collection it takes minutes, and a range is right without it."""
         for key in sorted({key for row in rows for key in row.terms.numbers} - self.indexed):
-            if len(self.indexed) < MOST_NUMBERS + 4:
+            if len(self.indexed - {SCOPE, DOCUMENT, WORDS, STEMS}) < MOST_NUMBERS:
                 schema = q.FloatIndexParams(type=q.FloatIndexType.FLOAT, enable_hnsw=False)
                 await self.client.create_payload_index(self.name, key, schema, wait=False)
                 self.indexed.add(key)
 
-    async def count(self, where: q.Filter) -> int:
-        return (await self.client.count(self.name, count_filter=where, exact=True)).count
+    def require_length(self, length: int) -> None:
+        """Raises WrongDimensions for a vector of another length."""
+        require_length(self.dimensions, length)
 
-    async def page(self, scope: str, offset: q.ExtendedPointId | None) -> tuple[list[Entry], q.ExtendedPointId | None]:
-        """Points of a scope from an id on, in the order of ids; and the id of the next page, if there is one."""
-        inside = q.Filter(must=[within(scope)])
+    async def count(self, scope: str, where: Filter | None) -> int:
+        return (await self.client.count(self.name, inside(scope, where), exact=True)).count
+
+    async def page(self, scope: str, start: q.ExtendedPointId | None) -> Page:
+        """Points of a scope in the order of their ids, from one on; and the first of the next page, if there is one."""
         records, following = await self.client.scroll(
-            self.name, inside, limit=PAGE, offset=offset, with_payload=[DOCUMENT, HASH]
+            self.name, inside(scope), limit=PAGE, offset=start, with_payload=[DOCUMENT, HASH]
         )
         return [_entry(record) for record in records], following
 
@@ -163,12 +162,13 @@ class Space:
         found = await self.client.facet(self.name, SCOPE, limit=MOST_SCOPES)
         return [str(hit.value) for hit in found.hits if hit.count]
 
-    async def remove(self, scope: str) -> None:
-        gone = q.FilterSelector(filter=q.Filter(must=[within(scope)]))
+    async def remove(self, scope: str) -> bool:
+        """Let go of a scope; and of the collection, when that was its last: then True."""
+        gone = q.FilterSelector(filter=inside(scope))
         require_completed([await self.client.delete(self.name, gone, wait=True, ordering=ORDERING)])
-
-    async def is_empty(self) -> bool:
         records, _ = await self.client.scroll(self.name, limit=1, with_payload=False)
+        if not records:
+            await self.client.delete_collection(self.name)
         return not records
 
 
@@ -207,6 +207,12 @@ def _leftovers(scope: str, whole: Sequence[Replacement]) -> q.Filter:
 def _entry(record: q.Record) -> Entry:
     payload = record.payload or {}
     return Entry(chunk_id=UUID(str(record.id)), document_id=UUID(payload[DOCUMENT]), hash=bytes.fromhex(payload[HASH]))
+
+
+def require_length(wanted: int, got: int) -> None:
+    if got != wanted:
+        hint = "the embedding settings and the generation do not belong together"
+        raise WrongDimensions(f"a vector of {got} numbers does not belong to a space of {wanted} dimensions", hint=hint)
 
 
 def _graphs(dimensions: int) -> q.HnswConfigDiff:
