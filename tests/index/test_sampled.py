@@ -34,8 +34,11 @@ class TestSampled(IndexContract):
         return Sampled(ExactIndex(), share=1.0, alert=ALERT)
 
 
-def watched(index: Index, share: float = 1.0, chance: Callable[[], float] = lambda: 0.5) -> Sampled:
-    return Sampled(index, share=share, alert=ALERT, random=chance)
+def watched(
+    index: Index, share: float = 1.0, chance: Callable[[], float] = lambda: 0.5, clock: Callable[[], float] = lambda: 0
+) -> Sampled:
+    """Where time stands still, checks take none, and are followed by no rest."""
+    return Sampled(index, share=share, alert=ALERT, random=chance, clock=clock)
 
 
 async def check(sampled: Sampled, times: int = 1, limit: int = 20, **asked: Any) -> None:
@@ -74,9 +77,7 @@ def test_nothing_is_known_before_the_first_check() -> None:
 
 async def test_what_bm25_finds_does_not_hide_what_the_graph_misses() -> None:
     index = await forgetful(documents(100), lambda ef, where: 4)
-    sampled = watched(index)
-    assert len(await sampled.search(SCOPE, vector=QUERY, text="fox", limit=100)) == 100
-    await sampled.aclose()
+    assert len(await index.search(SCOPE, vector=QUERY, text="fox", limit=100)) == 100
     sampled = watched(index)
     await check(sampled, text="fox", limit=100)
     assert sampled.recall.mean == pytest.approx(0.6)
@@ -188,6 +189,25 @@ async def test_a_search_waits_for_no_check_and_one_is_made_at_a_time(held: Held)
         await asyncio.sleep(0)
     await check(sampled, 2)
     assert [exact for *_, exact in held.asked].count(True) == sampled.recall.checks == 3
+
+
+async def test_checks_take_a_hundredth_of_the_time(held: Held) -> None:
+    now = [1000.0]
+    sampled = watched(held, clock=lambda: now[0])
+    await sampled.search(SCOPE, vector=QUERY, text=None, limit=7)
+    while not [exact for *_, exact in held.asked].count(True):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    now[0] += 0.25
+    held.let_go.set()
+    while not sampled.recall.checks:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    now[0] += 24.7
+    await sampled.search(SCOPE, vector=QUERY, text=None, limit=7)
+    await asyncio.sleep(0.01)
+    assert [exact for *_, exact in held.asked].count(True) == 1
+    now[0] += 0.1
+    await check(sampled)
+    assert sampled.recall.checks == 2
 
 
 async def test_a_check_that_fails_is_logged_and_the_next_one_counts(

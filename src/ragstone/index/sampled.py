@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from statistics import fmean
@@ -22,6 +23,10 @@ K = 10
 
 LAST = 200  # checks that the mean is of
 ENOUGH = 50  # checks below which it alarms nobody
+
+REST = 99
+"""After a check none is begun for so many times as long as it took: however slow exact search is on the engine, checks
+take a hundredth of its time at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +67,24 @@ class Sampled:
     """An Index of whose vector searches a share is checked: `Sampled(index, share=0.01, alert=0.9)`.
 
     All else passes through. A check takes two searches by vector alone, one as it was asked and one exact, once the
-    caller has its answer; one check at a time, and none is begun while another is under way. What goes wrong in one is
-    logged. For a process that stays, such as `ragstone serve`: `aclose` ends a check that is under way.
+    caller has its answer; none is begun while another is under way, or has just been. What goes wrong in one is logged.
+    For a process that stays, such as `ragstone serve`: `aclose` ends a check that is under way.
     """
 
     def __init__(
-        self, index: Index, *, share: float, alert: float, random: Callable[[], float] = random.random
+        self,
+        index: Index,
+        *,
+        share: float,
+        alert: float,
+        random: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._index = index
         self._share = share
         self._random = random  # in [0, 1)
+        self._clock = clock
+        self._resting = clock()  # until then
         self._checking: asyncio.Task[None] | None = None
         self.recall = Recall(alert)
 
@@ -93,11 +106,12 @@ class Sampled:
 
     def _due(self) -> bool:
         idle = self._checking is None or self._checking.done()
-        return idle and self._random() < self._share
+        return idle and self._clock() >= self._resting and self._random() < self._share
 
     async def _check(
         self, scope: Scope, vector: npt.NDArray[np.float32], limit: int, where: Filter | None, ef: int | None
     ) -> None:
+        start = self._clock()
         try:
             # Not the caller's own hits: those that BM25 found would hide what the vector search missed, and what was
             # published since would seem missed.
@@ -106,6 +120,9 @@ class Sampled:
         except Exception:  # nobody waits for it, so that whatever went wrong would be lost
             logger.warning("the recall of a search could not be checked", exc_info=True)
             return
+        finally:
+            end = self._clock()
+            self._resting = end + REST * (end - start)
         if truth.wanted:
             self.recall.add(truth.recall(hits))
 
