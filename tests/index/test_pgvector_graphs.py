@@ -12,6 +12,7 @@ import numpy.typing as npt
 import psycopg
 import pytest
 
+from ragstone.errors import IndexUnavailable
 from ragstone.index.filters import In, Not, Range
 from ragstone.index.pgvector import PgvectorIndex, graphs, searching
 from ragstone.models import Point, Replacement, Scope
@@ -208,6 +209,49 @@ async def test_only_one_process_builds(database_url: str, index: PgvectorIndex, 
     await asyncio.gather(index.maintain(), other.maintain(), index.maintain())
     assert graph(admin)[2]
     await other.aclose()
+
+
+async def test_searches_and_writes_go_on_beside_a_build_and_closing_ends_it(
+    database_url: str, index: PgvectorIndex, admin: psycopg.Connection
+) -> None:
+    """A transaction that is left open keeps the build from ending."""
+    await index.apply([document(n) for n in range(POINTS)], 1)
+    builder = PgvectorIndex.open(database_url, build_from=1_000)
+    with psycopg.connect(database_url) as holding:
+        holding.execute("LOCK TABLE ragstone_index.points IN ROW EXCLUSIVE MODE")
+        building = asyncio.create_task(builder.maintain())
+        while not admin.execute("SELECT FROM pg_stat_progress_create_index").fetchall():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await index.apply([document(n, seed=1) for n in range(10)], 2)
+        (vector,) = questions(1)
+        assert len(await index.search(SCOPE, vector=vector, text="word1", limit=10)) >= 10
+        await index.maintain()  # leaves it to the other
+        assert not building.done()
+        building.cancel()
+        await asyncio.wait([building])
+        await builder.aclose()
+    assert not graph(admin)[2]
+    async with asyncio.timeout(30):
+        while not graph(admin)[2]:
+            await index.maintain()
+
+
+async def test_a_reset_ends_a_build(database_url: str, index: PgvectorIndex, admin: psycopg.Connection) -> None:
+    await index.apply([document(n) for n in range(POINTS)], 1)
+    builder = PgvectorIndex.open(database_url, build_from=1_000)
+    with psycopg.connect(database_url) as holding:
+        holding.execute("LOCK TABLE ragstone_index.points IN ROW EXCLUSIVE MODE")
+        building = asyncio.create_task(builder.maintain())
+        while not admin.execute("SELECT FROM pg_stat_progress_create_index").fetchall():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        resetting = asyncio.create_task(index.reset("another catalog"))
+        with pytest.raises(IndexUnavailable):
+            await building
+    await resetting
+    await builder.aclose()
+    assert (await index.health()).points == 0
+    await filled(index)
+    assert graph(admin)[2]
 
 
 async def test_a_scope_that_shrinks_or_goes_loses_its_graph(index: PgvectorIndex) -> None:

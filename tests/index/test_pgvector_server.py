@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
@@ -104,6 +108,43 @@ async def test_a_read_only_database_without_an_index_is_told_of(
         admin.execute("SET default_transaction_read_only = off")
         admin.execute(SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
     assert await index.position() == 0
+
+
+@pytest.fixture
+def small_disk(admin: psycopg.Connection) -> Iterator[None]:
+    """A tablespace with room for a few hundred points."""
+    row = admin.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    server = Path(row[0])
+    folder = Path(tempfile.mkdtemp(dir=server.parent))
+    owner = f"size=2m,mode=700,uid={server.stat().st_uid},gid={server.stat().st_gid}"
+    mount = ["mount", "-t", "tmpfs", "-o", owner, "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("a small disk cannot be mounted here")
+    admin.execute(SQL("CREATE TABLESPACE small LOCATION {}").format(str(folder)))
+    yield
+    admin.execute("DROP SCHEMA ragstone_index CASCADE")
+    admin.execute("DROP TABLESPACE small")
+    subprocess.run(["umount", "-l", folder], check=True)
+    folder.rmdir()
+
+
+@pytest.mark.usefixtures("small_disk")
+async def test_a_full_disk_stops_writing_alone(index: PgvectorIndex, admin: psycopg.Connection) -> None:
+    mine = one_document("a", "fox")
+    await index.apply([mine], 1)
+    admin.execute("ALTER TABLE ragstone_index.points SET TABLESPACE small")
+    large = [one_document("a", *["owl"] * 500) for _ in range(30)]
+    with pytest.raises(IndexReadOnly, match="disk is full") as told:
+        await index.apply(large, 2)
+    assert "free disk space" in told.value.hint
+    assert await index.position() == 1
+    assert len(await index.search(scope_of(mine), vector=None, text="fox", limit=1)) == 1
+    assert (await index.health()).points == 1
+    admin.execute("ALTER TABLE ragstone_index.points SET TABLESPACE pg_default")
+    await index.apply(large, 2)
+    assert (await index.health()).points == 15_001
 
 
 async def test_lost_connections_are_made_anew(index: PgvectorIndex, admin: psycopg.Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection, IsolationLevel, errors
@@ -14,7 +14,38 @@ from ragstone.index.pgvector.faults import index_errors
 from ragstone.index.pgvector.schema import ensure_schema
 from ragstone.index.pgvector.statements import statement
 
-Pool = AsyncConnectionPool[Connection]
+
+class Pool:
+    """At most `size` connections; whoever comes when all are taken waits for a turn."""
+
+    def __init__(self, url: str, size: int, configure: Callable[[Connection], Awaitable[None]]) -> None:
+        self._turns = asyncio.Semaphore(size)
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=0,
+            max_size=size,
+            open=False,
+            configure=configure,
+            check=still_there,
+            timeout=RECONNECT,
+            kwargs={"autocommit": True},
+            name="index",
+        )
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._turns:
+            await self._pool.open()  # unless it is
+            async with self._pool.connection() as connection:
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    # The driver may leave it in the middle of a pipeline; the pool replaces it.
+                    await connection.close()
+                    raise
+
+    async def aclose(self) -> None:
+        await self._pool.close()
 
 
 class Connections:
@@ -22,44 +53,35 @@ class Connections:
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
-        self._size = size
-        self._reading: Pool | None = None
-        self._writing: Pool | None = None
+        self._reading = Pool(url, size, _as_snapshots)
+        self._writing = Pool(url, 1, _settle)
         self._installed = False
-        self._turn = asyncio.Lock()
+        self._installing = asyncio.Lock()
 
     async def ready(self) -> None:
         """Make the tables, unless that is done."""
         if not self._installed:
-            async with self._turn:
+            async with self._installing:
                 if not self._installed:
                     async with self.alone() as connection:
                         await ensure_schema(connection)
-                    await self._open()
                     self._installed = True
 
     async def aclose(self) -> None:
-        for pool in (self._reading, self._writing):
-            if pool is not None:
-                await pool.close()
+        await self._reading.aclose()
+        await self._writing.aclose()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A transaction that sees all as of one moment, its statements sent together as far as can be."""
-        await self.ready()
-        assert self._reading is not None
-        with index_errors():
-            async with self._borrowed(self._reading) as connection, connection.pipeline(), connection.transaction():
-                yield connection
+        async with self._borrowed(self._reading) as connection, connection.pipeline(), connection.transaction():
+            yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
         """A transaction; one at a time."""
-        await self.ready()
-        assert self._writing is not None
-        with index_errors():
-            async with self._borrowed(self._writing) as connection, connection.transaction():
-                yield connection
+        async with self._borrowed(self._writing) as connection, connection.transaction():
+            yield connection
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Connection]:
@@ -71,35 +93,14 @@ class Connections:
 
     @asynccontextmanager
     async def _borrowed(self, pool: Pool) -> AsyncIterator[Connection]:
-        async with pool.connection() as connection:
+        await self.ready()
+        with index_errors():
             try:
-                yield connection
-            except asyncio.CancelledError:
-                # The driver may leave it in the middle of a pipeline; the pool replaces it.
-                await connection.close()
-                raise
+                async with pool.connection() as connection:
+                    yield connection
             except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName):
                 self._installed = False
                 raise
-
-    async def _open(self) -> None:
-        if self._reading is None:
-            self._reading, self._writing = self._pool("reading", self._size), self._pool("writing", 1)
-            await self._reading.open()
-            await self._writing.open()
-
-    def _pool(self, name: str, size: int) -> Pool:
-        return AsyncConnectionPool(
-            self._url,
-            min_size=0,
-            max_size=size,
-            open=False,
-            configure=_as_snapshots if name == "reading" else _settle,
-            check=still_there,
-            timeout=RECONNECT,
-            kwargs={"autocommit": True},
-            name=f"index-{name}",
-        )
 
 
 async def _settle(connection: Connection) -> None:

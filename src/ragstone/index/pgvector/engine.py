@@ -173,9 +173,10 @@ class PgvectorIndex:
             changes = await writing.write(connection, documents)
 
         async def move(source: str, before: int, after: int) -> None:
-            await writing.count(connection, changes)
             parameters = {"source": source, "before": before, "after": after}
-            await connection.execute(statement("move_along"), parameters)
+            async with connection.pipeline():
+                await writing.count(connection, changes)
+                await connection.execute(statement("move_along"), parameters)
 
         self._keep_up()
         return move

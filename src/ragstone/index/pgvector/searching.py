@@ -64,6 +64,7 @@ class Search:
         self._connection = connection
         self._place = place
         self._condition = None if where is None else Condition(where, place.number)
+        self._parts = _parts(place, self._condition)
         self._limit = limit
         self._ef = ef
         self._breadth = max(ef or 0, limit)
@@ -97,18 +98,15 @@ class Search:
             rows = await self._walk(vector)
             if rows is not None:
                 return rows[: self._limit]
-        return await self._run(self._variant("near_exactly"), {"vector": vector, "limit": self._limit})
+        return await self._run("near_exactly", {"vector": vector, "limit": self._limit})
 
     async def _walk(self, vector: str) -> Rows | None:
         """With a filter as many points are wanted that it lets through as a walk without one looks at."""
         wanted = self._limit if self._condition is None else self._breadth
         settings = {"ef": str(min(self._breadth, _BROADEST)), "most": str(WALKED)}
         await self._connection.execute(statement("prefer_graph"), settings)
-        rows = await self._run(self._variant("near_by_graph"), {"vector": vector, "limit": wanted})
+        rows = await self._run("near_by_graph", {"vector": vector, "limit": wanted})
         return rows if len(rows) == wanted else None
-
-    def _variant(self, name: str) -> str:
-        return name if self._condition is not None else f"{name}_everything"
 
     async def _are_few(self) -> bool:
         """Whether computing all cosines within the filter costs less than a walk.
@@ -148,9 +146,8 @@ class Search:
         return await self._scored("scored_among", {**asked.rare_parameters, "least": least - asked.bound})
 
     async def _scored(self, name: str, parameters: dict[str, Any]) -> Rows:
-        parts = {"scored": self._composed("scored")} if name == "scored_among" else {}
-        scored, best = self._composed(name, **parts), self._composed(await self._kind_of_best())
-        return await self._run("best", {**parameters, "limit": self._limit}, scored=scored, best=best)
+        scored, best = self._composed(name), self._composed(await self._kind_of_best())
+        return await self._run("best", {**parameters, "limit": self._limit}, scoring=scored, best=best)
 
     async def _kind_of_best(self) -> str:
         if self._condition is None:
@@ -164,17 +161,21 @@ class Search:
         condition = self._condition
         values = parameters if condition is None else {**parameters, **condition.parameters}
         prepare = None if condition is None else False
-        cursor = await self._connection.execute(self._composed(name, **parts), values, prepare=prepare, binary=True)
+        query = composed(name, **self._parts, **parts)
+        cursor = await self._connection.execute(query, values, prepare=prepare, binary=True)
         return await cursor.fetchall()
 
-    def _composed(self, name: str, **parts: Composable) -> Composed:
-        return composed(
-            name,
-            scope=Literal(self._place.number),
-            dimensions=Literal(self._place.dimensions),
-            where=SQL("true") if self._condition is None else self._condition.sql,
-            **parts,
-        )
+    def _composed(self, name: str) -> Composed:
+        return composed(name, **self._parts)
+
+
+def _parts(place: Place, condition: Condition | None) -> dict[str, Composable]:
+    """What statements are composed of."""
+    scope, where = Literal(place.number), SQL("true") if condition is None else condition.sql
+    parts = {"scope": scope, "dimensions": Literal(place.dimensions), "where": where}
+    parts["inside"] = SQL("true") if condition is None else composed("inside", where=where)
+    parts["points"] = composed("all_points" if condition is None else "filtered_points", scope=scope, where=where)
+    return parts | {"scored": composed("scored", scope=scope)}
 
 
 def _literal(vector: Vector) -> str:

@@ -102,48 +102,35 @@ SELECT
     set_config('hnsw.ef_search', %(ef)s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
     set_config('hnsw.max_scan_tuples', %(most)s, true)
 
--- The filter is a scalar subquery: it cannot be turned into a join, which would lose the order.
 -- name: near_by_graph
 WITH near AS MATERIALIZED (
     SELECT p.number, p.chunk, p.vector FROM ragstone_index.points p
-    WHERE p.scope = {scope} AND (SELECT {where} FROM ragstone_index.documents d WHERE d.number = p.document)
+    WHERE p.scope = {scope} AND {inside}
     ORDER BY p.vector::halfvec({dimensions}) <#> %(vector)s::halfvec({dimensions})
     LIMIT %(limit)s
 )
 SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) AS cosine FROM near ORDER BY cosine DESC
 
--- name: near_by_graph_everything
-WITH near AS MATERIALIZED (
-    SELECT p.number, p.chunk, p.vector FROM ragstone_index.points p
-    WHERE p.scope = {scope}
-    ORDER BY p.vector::halfvec({dimensions}) <#> %(vector)s::halfvec({dimensions})
-    LIMIT %(limit)s
-)
-SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) AS cosine FROM near ORDER BY cosine DESC
+-- A scalar subquery cannot be turned into a join, which would lose the order.
+-- name: inside
+(SELECT {where} FROM ragstone_index.documents d WHERE d.number = p.document)
 
 -- OFFSET 0 keeps the ORDER BY away from the points, and so from their graphs.
 -- name: near_exactly
 SELECT p.number, p.chunk, -(p.vector::vector <#> %(vector)s::vector)
 FROM (
     SELECT p.number, p.chunk, p.vector, p.vector <#> %(vector)s::halfvec AS distance
-    FROM ragstone_index.documents d
-    JOIN ragstone_index.points p ON p.document = d.number
-    WHERE d.scope = {scope} AND p.scope = {scope} AND {where}
-    OFFSET 0
+    FROM {points} OFFSET 0
 ) p
 ORDER BY p.distance
 LIMIT %(limit)s
 
--- name: near_exactly_everything
-SELECT p.number, p.chunk, -(p.vector::vector <#> %(vector)s::vector)
-FROM (
-    SELECT p.number, p.chunk, p.vector, p.vector <#> %(vector)s::halfvec AS distance
-    FROM ragstone_index.points p
-    WHERE p.scope = {scope}
-    OFFSET 0
-) p
-ORDER BY p.distance
-LIMIT %(limit)s
+-- name: all_points
+ragstone_index.points p WHERE p.scope = {scope}
+
+-- name: filtered_points
+ragstone_index.documents d JOIN ragstone_index.points p ON p.document = d.number
+WHERE d.scope = {scope} AND p.scope = {scope} AND {where}
 
 -- name: containing
 SELECT word, count(*) FROM ragstone_index.postings
@@ -152,7 +139,7 @@ GROUP BY word
 
 -- The best by BM25 (ragstone.index.lexical): their numbers and scores. {best} says which may be among them.
 -- name: best
-WITH scored AS MATERIALIZED ({scored})
+WITH scored AS MATERIALIZED ({scoring})
 SELECT s.point, s.score FROM {best} LIMIT %(limit)s
 
 -- name: scored
@@ -191,18 +178,12 @@ scored s ORDER BY s.score DESC
 
 -- IS TRUE keeps it from becoming a join, for which the planner, not knowing how many have a score, takes a wrong plan.
 -- name: best_of_few
-scored s WHERE (s.point IN (
-    SELECT p.number FROM ragstone_index.documents d
-    JOIN ragstone_index.points p ON p.document = d.number
-    WHERE d.scope = {scope} AND p.scope = {scope} AND {where}
-)) IS TRUE ORDER BY s.score DESC
+scored s WHERE (s.point IN (SELECT p.number FROM {points})) IS TRUE ORDER BY s.score DESC
 
 -- Most are let through: looked at one after the other, until there are enough.
 -- name: best_of_many
-(SELECT point, score FROM scored ORDER BY score DESC OFFSET 0) s WHERE (
-    SELECT {where} FROM ragstone_index.points p JOIN ragstone_index.documents d ON d.number = p.document
-    WHERE p.number = s.point
-)
+(SELECT point, score FROM scored ORDER BY score DESC OFFSET 0) s
+WHERE (SELECT {inside} FROM ragstone_index.points p WHERE p.number = s.point)
 
 -- name: cosines
 SELECT number, chunk, -(vector::vector <#> %(vector)s::vector) FROM ragstone_index.points
