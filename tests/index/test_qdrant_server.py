@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from index.qdrant_doors import Doors, Request, open_doors
 from ragstone.errors import IndexFailure, IndexReadOnly, IndexTooOld, IndexUnavailable
 from ragstone.index.exact import ExactIndex
 from ragstone.index.filters import Range
-from ragstone.index.qdrant import connect
+from ragstone.index.qdrant import connect, server
 from ragstone.index.qdrant.index import QdrantIndex
 from ragstone.index.qdrant.space import MOST_NUMBERS
 from ragstone.index.terms import number_key
@@ -189,6 +190,15 @@ async def test_a_server_that_is_down_is_taken_up_again() -> None:
         await index.apply([document], 2)
         assert await index.position() == 2
     await index.aclose()
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "QUICK", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = connect(IndexSettings(url=f"qdrant+http://127.0.0.1:{silent.getsockname()[1]}"))
+        with pytest.raises(IndexUnavailable, match="in time"):
+            await index.position()
+        await index.aclose()
 
 
 @pytest.mark.parametrize(

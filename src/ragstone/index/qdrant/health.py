@@ -15,7 +15,7 @@ async def health_of(client: AsyncQdrantClient, version: str, position: int, name
     spaces = [await client.get_collection(name) for name in names]
     points = sum(space.points_count or 0 for space in spaces)
     unbuilt = sum(_unbuilt(space.points_count or 0, space.indexed_vectors_count or 0) for space in spaces)
-    busy = any(space.status in {q.CollectionStatus.YELLOW, q.CollectionStatus.GREY} for space in spaces)
+    busy = any(space.status == q.CollectionStatus.YELLOW for space in spaces)
     return Health(
         engine="qdrant",
         version=version,
@@ -46,6 +46,8 @@ def _optimizer(spaces: Sequence[q.CollectionInfo]) -> str:
             return space.optimizer_status.error
         if space.status == q.CollectionStatus.RED:
             return "a collection is red: see the log of the server"
+        if space.status == q.CollectionStatus.GREY:
+            return "begins with the next write"
     return "ok"
 
 

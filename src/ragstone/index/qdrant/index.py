@@ -90,7 +90,7 @@ class QdrantIndex:
     ) -> list[Hit]:
         async def hits(space: Space) -> list[Hit]:
             if vector is not None:
-                space.require_length(len(vector))
+                require_length(space.dimensions, len(vector))
             search = Search(space=space, scope=_key(scope), limit=limit, where=where, ef=ef or self._ef, exact=exact)
             return await search.hits(vector, text)
 

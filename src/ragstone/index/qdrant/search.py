@@ -14,6 +14,7 @@ from ragstone.index import lexical
 from ragstone.index.filters import Filter
 from ragstone.index.qdrant.conditions import among, inside, within
 from ragstone.index.qdrant.rarity import weighed
+from ragstone.index.qdrant.server import QUICK, SLOW
 from ragstone.index.qdrant.space import DENSE, SPARSE, Space
 from ragstone.models import Hit
 
@@ -22,8 +23,6 @@ Vector = npt.NDArray[np.float32]
 
 SCALAR_OVERSAMPLING, BINARY_OVERSAMPLING = 2.0, 4.0
 """Candidates per wanted hit that are rescored with the whole vectors."""
-
-TIMEOUT, EXACT_TIMEOUT = 10, 120  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +110,7 @@ class Search:
         requests = [request for request in (dense, words) if request is not None]
         if not requests:
             return {}, {}
-        timeout = EXACT_TIMEOUT if self.exact else TIMEOUT
+        timeout = SLOW if self.exact else QUICK
         answers = iter(await self.space.client.query_batch_points(self.space.name, requests, timeout=timeout))
         return ({} if dense is None else _scores(next(answers)), {} if words is None else _scores(next(answers)))
 

@@ -17,7 +17,8 @@ from ragstone.errors import IndexFailure, IndexReadOnly, IndexTooOld, IndexUnava
 OLDEST = (1, 19)
 """The first version that counts the rarity of words within a filter; it has all else that is used."""
 
-TIMEOUT = 60  # seconds for a write; a search has less
+QUICK = 10  # seconds for what is looked up, and for searches through graphs
+SLOW = 120  # seconds for writes, and for what looks at every point
 # A server closes what was idle for 5 s: a connection must not be taken up again at just that moment.
 LIMITS = httpx.Limits(max_connections=32, keepalive_expiry=2)
 KEY_HINT = "settings.index.api_key (RAGSTONE_INDEX_API_KEY) holds the server's key"
@@ -31,7 +32,7 @@ class Missing(IndexFailure):
 def open_client(address: str, api_key: str | None) -> AsyncQdrantClient:
     """The key goes as a header of ours: the client would warn of each http:// address, those on this machine too."""
     headers = {"api-key": api_key} if api_key else {}
-    return AsyncQdrantClient(url=address, headers=headers, timeout=TIMEOUT, check_compatibility=False, limits=LIMITS)
+    return AsyncQdrantClient(url=address, headers=headers, timeout=QUICK, check_compatibility=False, limits=LIMITS)
 
 
 async def check_version(client: AsyncQdrantClient) -> str:

@@ -16,12 +16,13 @@ from ragstone.index import lexical
 from ragstone.index.filters import Filter
 from ragstone.index.qdrant.conditions import DOCUMENT, HASH, SCOPE, STEMS, WORDS, among, inside, of_documents, within
 from ragstone.index.qdrant.rarity import stems
-from ragstone.index.qdrant.server import require_completed
+from ragstone.index.qdrant.server import SLOW, require_completed
 from ragstone.index.terms import Terms, terms
 from ragstone.models import Entry, Point, Replacement
 
 Page: TypeAlias = tuple[list[Entry], q.ExtendedPointId | None]
 
+BASE = frozenset((SCOPE, DOCUMENT, WORDS, STEMS))  # payload keys that every space may have an index for
 DENSE, SPARSE = "dense", "bm25"
 
 SLICE = 128
@@ -88,6 +89,7 @@ class Space:
             hnsw_config=_graphs(dimensions),
             quantization_config=_quantized(layout.quantization),
             metadata={"tallied": tallied},
+            timeout=SLOW,
         )
 
     async def index_payload(self) -> None:
@@ -102,7 +104,7 @@ class Space:
                 type=q.IntegerIndexType.INTEGER, lookup=True, range=False, memory=q.Memory.CACHED, enable_hnsw=False
             )
         for key in wanted.keys() - self.indexed:
-            await self.client.create_payload_index(self.name, key, wanted[key], wait=True)
+            await self.client.create_payload_index(self.name, key, wanted[key], wait=True, timeout=SLOW)
             self.indexed.add(key)
 
     async def replace(self, scope: str, replacements: Sequence[Replacement]) -> None:
@@ -115,8 +117,9 @@ class Space:
                 operations.append(q.UpsertOperation(upsert=q.PointsList(points=points)))
             if whole:
                 operations.append(q.DeleteOperation(delete=q.FilterSelector(filter=_leftovers(scope, whole))))
-            results = await self.client.batch_update_points(self.name, operations, wait=True, ordering=ORDERING)
-            require_completed(results)
+            require_completed(
+                await self.client.batch_update_points(self.name, operations, wait=True, ordering=ORDERING, timeout=SLOW)
+            )
 
     def _points(self, scope: str, rows: Sequence[_Row]) -> list[q.PointStruct]:
         return [self._point(scope, row) for row in rows]
@@ -139,33 +142,30 @@ class Space:
     async def _index_numbers(self, rows: Sequence[_Row]) -> None:
         """Not waited for: on a large collection it takes minutes, and a range is right without it."""
         for key in sorted({key for row in rows for key in row.terms.numbers} - self.indexed):
-            if len(self.indexed - {SCOPE, DOCUMENT, WORDS, STEMS}) < MOST_NUMBERS:
+            if len(self.indexed - BASE) < MOST_NUMBERS:
                 schema = q.FloatIndexParams(type=q.FloatIndexType.FLOAT, enable_hnsw=False)
                 await self.client.create_payload_index(self.name, key, schema, wait=False)
                 self.indexed.add(key)
 
-    def require_length(self, length: int) -> None:
-        """Raises WrongDimensions for a vector of another length."""
-        require_length(self.dimensions, length)
-
     async def count(self, scope: str, where: Filter | None) -> int:
-        return (await self.client.count(self.name, inside(scope, where), exact=True)).count
+        return (await self.client.count(self.name, inside(scope, where), exact=True, timeout=SLOW)).count
 
     async def page(self, scope: str, start: q.ExtendedPointId | None) -> Page:
         """Points of a scope in the order of their ids, from one on; and the first of the next page, if there is one."""
         records, following = await self.client.scroll(
-            self.name, inside(scope), limit=PAGE, offset=start, with_payload=[DOCUMENT, HASH]
+            self.name, inside(scope), limit=PAGE, offset=start, with_payload=[DOCUMENT, HASH], timeout=SLOW
         )
         return [_entry(record) for record in records], following
 
     async def scopes(self) -> list[str]:
-        found = await self.client.facet(self.name, SCOPE, limit=MOST_SCOPES)
+        found = await self.client.facet(self.name, SCOPE, limit=MOST_SCOPES, timeout=SLOW)
         return [str(hit.value) for hit in found.hits if hit.count]
 
     async def remove(self, scope: str) -> bool:
         """Let go of a scope; and of the collection, when that was its last: then True."""
         gone = q.FilterSelector(filter=inside(scope))
-        require_completed([await self.client.delete(self.name, gone, wait=True, ordering=ORDERING)])
+        result = await self.client.delete(self.name, gone, wait=True, ordering=ORDERING, timeout=SLOW)
+        require_completed([result])
         records, _ = await self.client.scroll(self.name, limit=1, with_payload=False)
         if not records:
             await self.client.delete_collection(self.name)
@@ -210,6 +210,7 @@ def _entry(record: q.Record) -> Entry:
 
 
 def require_length(wanted: int, got: int) -> None:
+    """Raises WrongDimensions for a vector of another length than those of its space."""
     if got != wanted:
         hint = "the embedding settings and the generation do not belong together"
         raise WrongDimensions(f"a vector of {got} numbers does not belong to a space of {wanted} dimensions", hint=hint)

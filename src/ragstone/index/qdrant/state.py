@@ -8,7 +8,7 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client import models as q
 
 from ragstone.index import lexical
-from ragstone.index.qdrant.server import require_completed
+from ragstone.index.qdrant.server import SLOW, require_completed
 from ragstone.index.qdrant.space import ORDERING, Layout
 
 LAYOUT = f"1; {lexical.SIGNATURE}"
@@ -35,7 +35,7 @@ async def read_state(client: AsyncQdrantClient, name: str) -> State:
 async def write_state(client: AsyncQdrantClient, name: str, state: State) -> None:
     payload = {"layout": LAYOUT, "source": state.source, "position": state.position}
     point = q.PointStruct(id=ID, vector={}, payload=payload)
-    require_completed([await client.upsert(name, [point], wait=True, ordering=ORDERING)])
+    require_completed([await client.upsert(name, [point], wait=True, ordering=ORDERING, timeout=SLOW)])
 
 
 async def create_state(client: AsyncQdrantClient, name: str, layout: Layout) -> None:
@@ -45,4 +45,5 @@ async def create_state(client: AsyncQdrantClient, name: str, layout: Layout) -> 
         shard_number=1,
         replication_factor=layout.replicas,
         write_consistency_factor=layout.write_consistency,
+        timeout=SLOW,
     )
