@@ -1,4 +1,4 @@
-"""The index alone: time to write and build, latency of searches through the socket, recall of the graph.
+"""The index alone: time to write and build, latency of searches through the socket, recall, behind filters too.
 
     python benchmarks/index.py [--points 50000] [--dimensions 384] [--vectors FILE.npy] [--queries 500]
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from corpus import machine
 
 from ragstone.index.edge.client import EdgeIndex
+from ragstone.index.filters import Filter, Range
 from ragstone.models import Point, Replacement, Scope, Vectors
 
 SCOPE = Scope(tenant="bench", generation=UUID(int=1), fingerprint="bench")
@@ -29,6 +30,7 @@ VOCABULARY, WORDS, ASKED = 30_000, 100, 8
 CHUNKS_EACH, BATCH = 10, 128  # of a document; documents at a time
 LIMIT = 50
 BREADTHS = (32, 64, 128, 256)
+SHARES = (0.5, 0.1, 0.01, 0.001)
 
 Rows = npt.NDArray[np.int64]
 
@@ -62,7 +64,13 @@ def documents(vectors: Vectors, texts: Sequence[str]) -> Iterator[Replacement]:
             dimensions=vectors.shape[1],
             document_id=UUID(int=start),
             points=tuple(points),
+            fields={"sample": (float(sample(start // CHUNKS_EACH)),)},
         )
+
+
+def sample(documents: int | Rows) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each, evenly spread."""
+    return np.asarray(documents) * 0.6180339887498949 % 1
 
 
 async def fill(index: EdgeIndex, vectors: Vectors, texts: Sequence[str]) -> None:
@@ -98,13 +106,24 @@ async def latencies(index: EdgeIndex, queries: Vectors, questions: Sequence[str]
     await timed("hybrid", index, queries, questions)
 
 
-async def recall(index: EdgeIndex, queries: Vectors, nearest: Rows) -> float:
-    """Of the ten nearest, the share that a search for ten finds."""
+async def recall(index: EdgeIndex, queries: Vectors, nearest: Rows, where: Filter | None = None) -> float:
+    """Of the ten nearest that pass, the share that a search for ten finds."""
     found = 0
     for query, rows in zip(queries, nearest, strict=True):
-        hits = await index.search(SCOPE, vector=query, text=None, limit=10)
+        hits = await index.search(SCOPE, vector=query, text=None, limit=10, where=where)
         found += len({hit.chunk_id.int for hit in hits} & set(rows.tolist()))
     return found / nearest.size
+
+
+async def filtered(index: EdgeIndex, queries: Vectors, vectors: Vectors) -> None:
+    of = sample(np.arange(len(vectors)) // CHUNKS_EACH)
+    for share in SHARES:
+        rows = np.flatnonzero(of < share)
+        nearest = rows[np.argsort(-(queries @ vectors[rows].T), axis=1)[:, :10]]
+        start = time.perf_counter()
+        found = await recall(index, queries, nearest, Range("sample", lt=share))
+        each = (time.perf_counter() - start) / len(queries) * 1e3
+        print(f"behind a filter that {share:6.1%} pass: recall@10 {found:.4f}, mean {each:.2f} ms")
 
 
 async def measure(data_dir: Path, vectors: Vectors, queries: int) -> None:
@@ -121,6 +140,7 @@ async def measure(data_dir: Path, vectors: Vectors, queries: int) -> None:
         other = EdgeIndex.open(data_dir, None, ef=ef, follow=False)
         print(f"recall@10 at ef {ef:4}: {await recall(other, asked, nearest):.4f}")
         await other.aclose()
+    await filtered(index, asked, vectors)
     await index.aclose()
 
 
