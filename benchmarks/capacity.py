@@ -4,9 +4,10 @@
         [--texts DIR] [--resume] [--write]
 
 Real vectors (engine_corpus.py makes them) go into each engine at several sizes, dimensions and lengths of text, and
-into a catalog. What each takes is fitted by least squares (capacity_fit.py). `--write` puts the coefficients where
-`ragstone capacity` reads them. `--check` then builds another size and prints predicted by measured. What was measured
-is kept in the cache folder, one JSON object a line; `--resume` goes on from there after an interruption.
+into a catalog. Times are processor seconds, which other work on the machine hardly changes: of a build divided by the
+cores, all of which it uses. What each takes is fitted by least squares (capacity_fit.py). `--write` puts the
+coefficients where `ragstone capacity` reads them. `--check` then builds another size and prints predicted by measured.
+What was measured is kept in the cache folder, one JSON object a line; `--resume` goes on from there.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from threading import Event, Thread
+from typing import Literal
 
 import numpy as np
-from capacity_fit import MEASURED, WAL, Case, Measured, fitted
+import psutil  # type: ignore[import-untyped]
+from capacity_fit import TIMED, WAL, Case, Measured, fitted
 from catalog_load import fill_catalog
 from corpus import machine, write_corpus
 from engine_corpus import MODEL, SCOPE, Corpus, ensure, load
-from engines import fill, opened
+from engines import fill, opened, worked
 
 from embedding import chunks, speed
 from ragstone.embedding.local import LocalEmbedder
-from ragstone.embedding.precision import best_precision
+from ragstone.embedding.precision import Precision, best_precision
 from ragstone.index.capacity import Coefficients, Demand, estimate, load_coefficients
 
 WARM = 200  # searches before memory is read
@@ -59,13 +62,14 @@ async def measure_engine(cache: Path, case: Case) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         async with opened(case.engine, Path(folder), build_after=case.chunks) as engine:
             await engine.index.position()
-            start = time.perf_counter()
+            here = [psutil.Process()]
+            start = worked([*engine.processes(), *here])
             await fill(engine.index, corpus)
-            write = time.perf_counter() - start
+            written = worked([*engine.processes(), *here])
             with peak(engine.memory) as most_memory, peak(engine.disk) as most_disk:
-                start = time.perf_counter()
+                start_of_build = worked(engine.processes())
                 await engine.build()
-                build = time.perf_counter() - start
+                build = (worked(engine.processes()) - start_of_build) / cores()
             for row in range(WARM):
                 vector, text = np.asarray(corpus.vectors[row]), corpus.texts[-row]
                 await engine.index.search(SCOPE, vector=vector, text=text, limit=20)
@@ -77,7 +81,7 @@ async def measure_engine(cache: Path, case: Case) -> Measured:
         disk=disk,
         building_memory=max(0.0, most_memory[0] - memory),
         building_disk=max(0.0, most_disk[0] - disk),
-        write=write,
+        write=written - start,
         build=build,
     )
 
@@ -136,25 +140,31 @@ def measured(cache: Path, case: Case, results: Path) -> Measured:
     return found
 
 
-def embedding_speed() -> dict[str, float]:
+def embedding_speed() -> dict[Literal["int8", "fp32"], float]:
     """Tokens a second of the default model on all cores, by precision."""
     with tempfile.TemporaryDirectory() as scratch:
         write_corpus(Path(scratch), 200)
         texts = chunks(Path(scratch), 120)
-    tokens = statistics.fmean(map(LocalEmbedder.open(MODEL).count, texts))
-    cores = os.cpu_count() or 1
-    found = {
-        "int8": tokens * asyncio.run(speed(texts, best_precision(), cores)),
-        "fp32": tokens * asyncio.run(speed(texts, "fp32", cores)),
-    }
+    tokens = sum(map(LocalEmbedder.open(MODEL).count, texts))
+    found: dict[Literal["int8", "fp32"], float] = {}
+    precisions: dict[Literal["int8", "fp32"], Precision] = {"int8": best_precision(), "fp32": "fp32"}
+    for name, precision in precisions.items():
+        asyncio.run(speed(texts[:4], precision, cores()))  # builds the graph, once
+        start = time.process_time()
+        asyncio.run(speed(texts, precision, cores()))
+        found[name] = round(tokens / (time.process_time() - start) * cores())
     print("\nembedding: " + ", ".join(f"{name} {rate:,.0f} tokens/s" for name, rate in found.items()))
     return found
 
 
+def cores() -> int:
+    return os.cpu_count() or 1
+
+
 def coefficients(found: Sequence[Measured]) -> Coefficients:
     known = load_coefficients()
-    embedding = known.embedding.model_copy(update={"tokens_per_second": embedding_speed(), "origin": MEASURED})
-    here = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count() or 1}
+    embedding = known.embedding.model_copy(update={"tokens_per_second": embedding_speed(), "origin": TIMED})
+    here = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "cores": cores()}
     return fitted(found, known).model_copy(update=here | {"embedding": embedding})
 
 

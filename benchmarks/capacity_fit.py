@@ -11,6 +11,7 @@ import numpy as np
 from ragstone.index.capacity import Coefficients, EngineCoefficients, Linear
 
 MEASURED = "measured by `make bench-capacity`"
+TIMED = f"{MEASURED}, in processor time: as long as it takes where nothing else runs"
 WAL = 2**30
 CATALOG = f"{MEASURED}, and 1 GiB of write-ahead log, PostgreSQL's default limit"
 
@@ -24,6 +25,13 @@ TERMS = {
     "build": ("chunk", "dimension"),
 }
 """What each figure of an engine is made of."""
+
+PGVECTOR_BUILDING = Linear(
+    chunk=400,
+    dimension=2,
+    most=2 * 2**30,
+    origin="what a build is allowed: half-precision vectors, 400 bytes a chunk, 2 GiB at most; beyond, it is slower",
+)
 
 QDRANT_BYTES = {"none": 4.0, "scalar": 1.0, "binary": 1 / 8}
 """Of a dimension, in memory."""
@@ -83,7 +91,8 @@ def fit(rows: Sequence[Measured], figure: str, terms: Sequence[str], origin: str
         size = np.linalg.norm(matrix, axis=0)
         weights = np.linalg.lstsq(matrix / size, wanted * scale, rcond=None)[0]
         if weights.min() >= 0 or len(left) == 1:
-            return Linear(**dict(zip(left, map(float, np.maximum(weights, 0) / size), strict=True)), origin=origin)
+            found = [float(f"{number:.4g}") for number in np.maximum(weights, 0) / size]
+            return Linear(**dict(zip(left, found, strict=True)), origin=origin)
         del left[int(np.argmin(weights))]
 
 
@@ -98,7 +107,10 @@ def print_residuals(rows: Sequence[Measured], figure: str, found: Linear) -> Non
 
 
 def fit_engine(rows: Sequence[Measured]) -> EngineCoefficients:
-    found = {figure: fit(rows, figure, terms, MEASURED) for figure, terms in TERMS.items()}
+    found = {
+        figure: fit(rows, figure, terms, TIMED if figure in {"write", "build"} else MEASURED)
+        for figure, terms in TERMS.items()
+    }
     for figure, linear in found.items():
         print_residuals(rows, figure, linear)
     return EngineCoefficients(**found)
@@ -120,6 +132,7 @@ def fitted(found: Sequence[Measured], known: Coefficients) -> Coefficients:
             catalog = fit_catalog(rows)
         else:
             engines[name] = fit_engine(rows)
+    engines["pgvector"] = engines["pgvector"].model_copy(update={"building_memory": PGVECTOR_BUILDING})
     clusters = {f"qdrant-{name}": qdrant(engines["edge"], name, kept) for name, kept in QDRANT_BYTES.items()}
     return known.model_copy(update={"engines": engines | clusters, "catalog": catalog})
 
@@ -145,5 +158,5 @@ def qdrant(edge: EngineCoefficients, quantization: str, kept: float) -> EngineCo
 
 
 def _half(size: Linear) -> Linear:
-    parts = {name: number / 2 for name, number in size.model_dump(exclude={"origin"}).items()}
+    parts = {name: number / 2 for name, number in size.model_dump(exclude={"origin", "most"}).items()}
     return Linear(**parts, origin=size.origin)

@@ -40,6 +40,7 @@ class Opened:
 
     index: Index
     build: Callable[[], Awaitable[None]]  # until its graphs are built
+    processes: Callable[[], list[psutil.Process]] = list  # that do its work, besides this one
     memory: Callable[[], int | None] = lambda: None  # of the processes that hold it
     disk: Callable[[], int | None] = lambda: None
 
@@ -55,7 +56,7 @@ async def opened(url: str, folder: Path, build_after: int | None = None) -> Asyn
             server = embedded.start(folder)
             stack.callback(server.stop)
             await stack.enter_async_context(aclosing(await Catalog.open(server.url)))
-            engine = _pgvector(server.url)
+            engine = _pgvector(server.url, folder / "postgres" / "postmaster.pid")
         else:
             engine = _other(url, folder)
         async with aclosing(engine.index):
@@ -70,6 +71,7 @@ def _edge(folder: Path, build_after: int | None) -> Opened:
     return Opened(
         index=index,
         build=lambda: settled(index),
+        processes=children,
         memory=lambda: resident(children()),
         disk=lambda: stored(folder),
     )
@@ -80,12 +82,13 @@ def _await_end() -> None:
     psutil.wait_procs(children(), timeout=60)
 
 
-def _pgvector(url: str) -> Opened:
+def _pgvector(url: str, started: Path) -> Opened:
     """Its memory is what searches read of its tables, for that must be cached; its own processes hold less."""
     from ragstone.index.pgvector import PgvectorIndex
 
     index = PgvectorIndex.open(url)
     empty = queried(url, TABLES)
+    server = psutil.Process(int(started.read_text().split("\n", 1)[0]))
 
     async def build() -> None:
         await index.maintain()
@@ -94,6 +97,7 @@ def _pgvector(url: str) -> Opened:
     return Opened(
         index=index,
         build=build,
+        processes=lambda: [server, *server.children()],
         memory=lambda: queried(url, TABLES) - empty - queried(url, NOT_SEARCHED),
         disk=lambda: queried(url, TABLES) - empty,
     )
@@ -125,6 +129,15 @@ def resident(processes: Iterable[psutil.Process]) -> int:
         with suppress(psutil.NoSuchProcess):
             held += process.memory_info().rss
     return held
+
+
+def worked(processes: Iterable[psutil.Process]) -> float:
+    """Processor seconds that processes have used, those of their children that have ended included."""
+    seconds = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            seconds += sum(process.cpu_times()[:4])
+    return seconds
 
 
 def stored(folder: Path) -> int:

@@ -57,6 +57,12 @@ def test_sizes_are_what_the_coefficients_say(tmp_path: Path) -> None:
     assert found.disk_total == 0
 
 
+def test_building_takes_no_more_than_it_is_allowed(tmp_path: Path) -> None:
+    known = load_coefficients(made_up(tmp_path, building_memory={"chunk": 10, "most": 500}))
+    assert estimate(demand(chunks=20), known).building_memory == 200
+    assert estimate(demand(chunks=2000), known).building_memory == 500
+
+
 def test_building_takes_longer_than_in_proportion(tmp_path: Path) -> None:
     known = load_coefficients(made_up(tmp_path, build={"chunk": 1e-6, "dimension": 1e-8}))
     found = estimate(demand(chunks=1024, dimensions=100), known)
@@ -88,7 +94,7 @@ def test_an_engine_on_one_machine_says_when_it_does_not_fit(tmp_path: Path) -> N
 @given(
     engine=st.sampled_from(get_args(Engine)),
     chunks=st.integers(1, 10**10),
-    dimensions=st.integers(1, 8192),
+    dimensions=st.integers(1, 80),
     tokens=st.integers(1, 8000),
     more=st.integers(2, 50),
 )
@@ -150,6 +156,7 @@ def test_embedding_at_an_endpoint_costs_its_price() -> None:
         ({"chunks": 0}, "chunks must be above 0"),
         ({"dimensions": -1}, "dimensions must be above 0"),
         ({"chunks_per_document": 0}, "chunks per document must be above 0"),
+        ({"engine": "pgvector", "dimensions": 4001}, "takes 4000 dimensions at most"),
         ({"replicas": 2}, "edge has no replicas"),
         ({"quantization": "binary"}, "quantization of edge is not chosen"),
         ({"model": "all-MiniLM-L6-v2", "dimensions": 256}, "has 384 dimensions, not 256"),

@@ -34,6 +34,9 @@ Quantization = Literal["none", "scalar", "binary"]
 CLUSTERS = frozenset(("qdrant", "weaviate"))
 """Engines that spread over several nodes; the others are on one machine."""
 
+WIDEST = {"pgvector": 4_000}
+"""Dimensions that an engine builds graphs of, where that is limited."""
+
 FILLED = 0.8
 """Share of a node's memory that is planned with; the rest is the system's and for growth."""
 
@@ -56,6 +59,7 @@ class Linear(_Read):
     chunk: float = 0.0
     dimension: float = 0.0
     token: float = 0.0
+    most: float | None = None  # that is ever taken
     origin: str
 
     def parts(self, demand: Demand) -> dict[str, float]:
@@ -69,7 +73,8 @@ class Linear(_Read):
         }
 
     def of(self, demand: Demand) -> float:
-        return sum(self.parts(demand).values())
+        whole = sum(self.parts(demand).values())
+        return whole if self.most is None else min(whole, self.most)
 
 
 class EngineCoefficients(_Read):
@@ -144,6 +149,8 @@ class Demand:
             raise SettingsError(
                 f"{self.engine} has no replicas: it is on one machine", hint="plan with qdrant or weaviate"
             )
+        if self.dimensions > (widest := WIDEST.get(self.engine, self.dimensions)):
+            raise SettingsError(f"{self.engine} takes {widest} dimensions at most", hint="plan with another engine")
         if self.quantization and self.engine != "qdrant":
             raise SettingsError(f"the quantization of {self.engine} is not chosen", hint="only qdrant's is")
 
