@@ -51,7 +51,7 @@ class Auditing:
         return [_scope(row) for row in await self._connections.run_as_owner("held_scopes", {})]
 
     async def holdings(self) -> list[Holding]:
-        """Every generation that is kept up to date, with its size: reads through all chunks' versions."""
+        """Every generation that is kept up to date, with its size, for which all chunks are counted."""
         return [
             Holding(
                 scope=_scope(row[:3]), collection=row[3], serving=bool(row[4]), documents=row[5], chunks=int(row[6])

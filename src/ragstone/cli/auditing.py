@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragstone.cli.context import EXIT_ERROR, Json, bars, print_json, run, settings_of
+from ragstone.cli.context import EXIT_ERROR, Json, Steps, bars, print_json, run, settings_of
 from ragstone.cli.failures import readable
 from ragstone.settings import Settings
 
 if TYPE_CHECKING:
+    from ragstone.app import Ragstone
     from ragstone.index.audit import Audit, Repair, ScopeAudit
 
 
@@ -42,23 +43,31 @@ def fsck(
 
 async def _fsck(settings: Settings, repair: bool, *, quiet: bool) -> Repair:
     from ragstone.app import open_ragstone
+
+    async with open_ragstone(settings) as ragstone:
+        if (lag := await ragstone.lag()) and not quiet:
+            typer.echo(f"the index is {lag:,} changes behind: waiting for it", err=True)
+        with bars(quiet) as show:
+            return await compare(ragstone, show, repair=repair)
+
+
+async def compare(ragstone: Ragstone, show: Steps, *, repair: bool) -> Repair:
+    """An audit, and mending what it finds if that is wanted, under a bar."""
     from ragstone.index.audit import Auditor, Repair
     from ragstone.indexing.auditing import index_name
 
-    async with open_ragstone(settings) as ragstone:
-        with bars(quiet) as show:
-            total, done = (await ragstone.index.health()).points, 0
+    total, done = (await ragstone.index.health()).points, 0
 
-            def notice(points: int) -> None:
-                nonlocal done
-                done += points
-                show("compare", done, max(done, total))
+    def notice(points: int) -> None:
+        nonlocal done
+        done += points
+        show("compare", done, max(done, total))
 
-            auditor = Auditor(ragstone.catalog, ragstone.index, index_name(settings), notice=notice)
-            if repair:
-                return await auditor.repair()
-            audit = await auditor.audit()
-            return Repair(found=audit, left=audit, logged=0, dropped=0)
+    auditor = Auditor(ragstone.catalog, ragstone.index, index_name(ragstone.settings), notice=notice)
+    if repair:
+        return await auditor.repair()
+    audit = await auditor.audit()
+    return Repair(found=audit, left=audit, logged=0, dropped=0)
 
 
 def tell(done: Repair) -> None:

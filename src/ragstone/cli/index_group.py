@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ragstone.cli.auditing import for_programs, tell
+from ragstone.cli.auditing import compare, for_programs, tell
 from ragstone.cli.context import EXIT_ERROR, Json, bars, print_json, run, settings_of
 from ragstone.errors import SettingsError
 from ragstone.settings import Settings
@@ -209,9 +209,7 @@ async def _strays(ragstone: Ragstone) -> list[dict[str, Any]]:
 
 async def _rebuild(settings: Settings, from_scratch: bool, *, quiet: bool) -> tuple[int, Repair]:
     from ragstone.app import open_ragstone
-    from ragstone.index.audit import Auditor
     from ragstone.index.rebuild import rebuild
-    from ragstone.indexing.auditing import index_name
 
     async with open_ragstone(settings) as ragstone:
         with bars(quiet) as show:
@@ -221,7 +219,7 @@ async def _rebuild(settings: Settings, from_scratch: bool, *, quiet: bool) -> tu
                 lambda done, total: show("rebuild", done, total),
                 from_scratch=from_scratch,
             )
-        return documents, await Auditor(ragstone.catalog, ragstone.index, index_name(settings)).repair()
+            return documents, await compare(ragstone, show, repair=True)
 
 
 async def _snapshot(settings: Settings, file: Path) -> Snapshot:
