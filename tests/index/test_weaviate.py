@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from contracts.congruence import CongruenceContract
 from contracts.index import IndexContract
 from index.weaviate_stand_in import StandIn
 from ragstone.index.weaviate.index import WeaviateIndex
@@ -23,8 +24,9 @@ def shared() -> Iterator[StandIn]:
     server.stop()
 
 
-class TestWeaviateContract(IndexContract):
+class TestWeaviateOnAStandIn(IndexContract, CongruenceContract):
     engine = "weaviate"
+    questions = 3  # it is slow
 
     @pytest.fixture
     async def index(self, shared: StandIn) -> AsyncIterator[WeaviateIndex]:
@@ -34,13 +36,13 @@ class TestWeaviateContract(IndexContract):
         await index.aclose()
 
 
-@pytest.mark.skipif(not URL, reason="RAGSTONE_TEST_WEAVIATE_URL names no server that may be emptied")
-class TestWeaviateServer(IndexContract):
+@pytest.mark.skipif(not URL, reason="RAGSTONE_TEST_WEAVIATE_URL names no server")
+class TestWeaviate(IndexContract, CongruenceContract):
     engine = "weaviate"
 
     @pytest.fixture
     async def index(self) -> AsyncIterator[WeaviateIndex]:
-        index = WeaviateIndex.open(URL, api_key=os.environ.get("RAGSTONE_TEST_WEAVIATE_KEY"))
+        index = WeaviateIndex.open(URL, api_key=os.environ.get("RAGSTONE_TEST_WEAVIATE_KEY"), name="RagstoneTest")
         await index.reset("contract")
         yield index
         await index.aclose()

@@ -20,7 +20,7 @@ from uuid import UUID
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from weaviate.proto.v1 import (
     aggregate_pb2,
     base_pb2,
@@ -35,10 +35,14 @@ MOST_RESULTS = 10_000
 MOST_DELETED = 100
 
 
+Vector = np.ndarray[Any, np.dtype[np.float32]]
+
+
 @dataclass(slots=True)
 class Stored:
     properties: dict[str, Any]
-    vector: np.ndarray[Any, np.dtype[np.float32]]
+    vector: Vector
+    tokens: dict[str, Counter[str]]  # by property
 
 
 Shard = dict[UUID, Stored]
@@ -49,9 +53,14 @@ class Collection:
     schema: dict[str, Any]
     shards: dict[str, Shard]  # by tenant; "" where there are none
 
-    def tokens(self, name: str, stored: Stored) -> list[str]:
-        value = stored.properties.get(name, [])
-        return [token for text in ([value] if isinstance(value, str) else value) for token in self.split(name, text)]
+    def store(self, tenant: str, chunk: UUID, properties: dict[str, Any], vector: Vector) -> None:
+        texts = {name: [value] if isinstance(value, str) else value for name, value in properties.items()}
+        tokens = {
+            name: Counter(token for text in value for token in self.split(name, text))
+            for name, value in texts.items()
+            if isinstance(value, list)
+        }
+        self.shards[tenant][chunk] = Stored(properties, vector, tokens)
 
     def split(self, name: str, text: str) -> list[str]:
         kind = next(each["tokenization"] for each in self.schema["properties"] if each["name"] == name)
@@ -98,29 +107,33 @@ class StandIn:
 # --- filters and searches -------------------------------------------------------------------------------------------
 
 
-def _meets(of: Collection, where: base_pb2.Filters, chunk: UUID, stored: Stored) -> bool:
+def _filter(of: Collection, where: base_pb2.Filters) -> Callable[[UUID, Stored], bool]:
+    """Whether a point meets it."""
     kind = base_pb2.Filters.Operator.Name(where.operator).removeprefix("OPERATOR_")
+    parts = [_filter(of, part) for part in where.filters]
     match kind:
         case "AND":
-            return all(_meets(of, part, chunk, stored) for part in where.filters)
+            return lambda chunk, stored: all(part(chunk, stored) for part in parts)
         case "OR":
-            return any(_meets(of, part, chunk, stored) for part in where.filters)
+            return lambda chunk, stored: any(part(chunk, stored) for part in parts)
         case "NOT":
-            return not _meets(of, where.filters[0], chunk, stored)
+            return lambda chunk, stored: not parts[0](chunk, stored)
     name = where.target.property
     asked = list(where.value_text_array.values) or [where.value_text]
     if name == "_id":
-        return str(chunk) in asked
+        chunks = {UUID(each) for each in asked}
+        return lambda chunk, stored: chunk in chunks
     searched = next(each for each in of.schema["properties"] if each["name"] == name)
     assert searched["indexFilterable"], name
-    has = not set(of.tokens(name, stored)).isdisjoint(token for text in asked for token in of.split(name, text))
-    return {"EQUAL": has, "CONTAINS_ANY": has, "NOT_EQUAL": not has}[kind]
+    tokens = {token for text in asked for token in of.split(name, text)}
+    wanted = {"EQUAL": True, "CONTAINS_ANY": True, "NOT_EQUAL": False}[kind]
+    return lambda chunk, stored: tokens.isdisjoint(stored.tokens.get(name, ())) is not wanted
 
 
 def _bm25(of: Collection, shard: Shard, found: Iterable[UUID], query: str) -> dict[UUID, float]:
     """k1 and b as the collection has them; rarity of the whole tenant, whatever the filter."""
     k1, b = (of.schema["invertedIndexConfig"]["bm25"][name] for name in ("k1", "b"))
-    texts = {chunk: Counter(of.tokens("bag", stored)) for chunk, stored in shard.items()}
+    texts = {chunk: stored.tokens["bag"] for chunk, stored in shard.items()}
     average = sum(text.total() for text in texts.values()) / max(len(texts), 1) or 1.0
     scores: Counter[UUID] = Counter()
     for word in set(query.split()):
@@ -139,7 +152,7 @@ def _distances(shard: Shard, found: Iterable[UUID], vector: bytes) -> dict[UUID,
     return dict(sorted(each.items(), key=lambda item: item[1]))
 
 
-def _unit(vector: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _unit(vector: Vector) -> Vector:
     return vector / (np.linalg.norm(vector) or 1.0)
 
 
@@ -190,8 +203,8 @@ class _Calls(weaviate_pb2_grpc.WeaviateServicer):
                 reply.errors.add(index=index, error="put object: store is read-only due to: disk usage too high")
                 continue
             with self._lock:
-                shard = self._server.collections[each.collection].shards[each.tenant]
-                shard[UUID(each.uuid)] = Stored(_properties(each), _vector(each))
+                of = self._server.collections[each.collection]
+                of.store(each.tenant, UUID(each.uuid), _properties(each), _vector(each))
         return reply
 
     def BatchDelete(self, request: Any, context: Any) -> batch_delete_pb2.BatchDeleteReply:  # noqa: N802
@@ -204,8 +217,10 @@ class _Calls(weaviate_pb2_grpc.WeaviateServicer):
 
     def _within(self, of: Collection, shard: Shard, request: Any) -> list[UUID]:
         """In the order of ids."""
-        filtered = request.HasField("filters")
-        return sorted(c for c, stored in shard.items() if not filtered or _meets(of, request.filters, c, stored))
+        if not request.HasField("filters"):
+            return sorted(shard)
+        meets = _filter(of, request.filters)
+        return sorted(chunk for chunk, stored in shard.items() if meets(chunk, stored))
 
     def _enter(self, request: Any, context: Any) -> None:
         self._server.requests.append(request)
@@ -227,7 +242,7 @@ def _properties(sent: batch_pb2.BatchObject) -> dict[str, Any]:
     return {**properties, **{each.prop_name: list(each.values) for each in sent.properties.text_array_properties}}
 
 
-def _vector(sent: batch_pb2.BatchObject) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _vector(sent: batch_pb2.BatchObject) -> Vector:
     return np.frombuffer(sent.vectors[0].vector_bytes if sent.vectors else sent.vector_bytes, dtype="<f4")
 
 
@@ -290,41 +305,47 @@ def _rest(server: StandIn) -> type[BaseHTTPRequestHandler]:
 
 
 def _routed(server: StandIn, method: str, path: list[str], body: Any) -> tuple[int, Any]:
-    there = server.collections
     match method, path:
         case "GET", ["meta"]:
             return 200, {"version": server.version, "hostname": "stand-in", "modules": {}}
-        case "GET", [".well-known", "openid-configuration"]:
-            return 404, None
         case "GET", ["nodes"]:
             return 200, {"nodes": [{"name": "one", "status": "HEALTHY", "shards": list(_shards(server))}]}
-        case "GET", ["schema"]:
-            return 200, {"classes": [each.schema for each in there.values()]}
+        case "GET", [".well-known", "openid-configuration"]:
+            return 404, None
         case "POST", ["schema"]:
-            for each in body["properties"]:
-                each.update({"indexFilterable": True, "indexSearchable": False, **each})
-            tenants = body.get("multiTenancyConfig", {}).get("enabled")
-            there[body["class"]] = Collection(body, {} if tenants else {"": {}})
-            return 200, body
-        case _, ["schema" | "objects", name, *_] if name not in there:
-            return 404 if method != "DELETE" else 200, None
-        case "GET", ["schema", name]:
-            return 200, there[name].schema
-        case "DELETE", ["schema", name]:
-            del there[name]
+            return 200, _created(server, body)
+        case _, ["schema" | "objects", name, *rest] if name in server.collections:
+            return _of_collection(server, name, method, rest, body)
+        case "DELETE", _:
             return 200, None
-        case "POST", ["schema", name, "tenants"]:
-            there[name].shards.update({each["name"]: {} for each in body})
-            return 200, body
-        case "DELETE", ["schema", name, "tenants"]:
+    return 404, None
+
+
+def _of_collection(server: StandIn, name: str, method: str, path: list[str], body: Any) -> tuple[int, Any]:
+    shards = server.collections[name].shards
+    match method, path:
+        case "GET", []:
+            return 200, server.collections[name].schema
+        case "DELETE", []:
+            del server.collections[name]
+        case "POST", ["tenants"]:
+            shards.update({each["name"]: {} for each in body})
+        case "DELETE", ["tenants"]:
             for each in body:
-                del there[name].shards[each]
-            return 200, None
-        case "HEAD", ["schema", name, "tenants", tenant]:
-            return 200 if tenant in there[name].shards else 404, None
-        case "DELETE", ["objects", name, chunk]:
-            return 204 if there[name].shards[""].pop(UUID(chunk), None) else 404, None
-    return 501, {"error": f"{method} {path}"}
+                del shards[each]
+        case "HEAD", ["tenants", tenant]:
+            return 200 if tenant in shards else 404, None
+        case "DELETE", [chunk]:
+            return 204 if shards[""].pop(UUID(chunk), None) else 404, None
+    return 200, body
+
+
+def _created(server: StandIn, schema: Any) -> Any:
+    for each in schema["properties"]:
+        each.update({"indexFilterable": True, "indexSearchable": False, **each})
+    tenants = schema.get("multiTenancyConfig", {}).get("enabled")
+    server.collections[schema["class"]] = Collection(schema, {} if tenants else {"": {}})
+    return schema
 
 
 def _shards(server: StandIn) -> Iterator[dict[str, Any]]:
