@@ -28,7 +28,7 @@ def test_people_see_sizes_times_money_and_where_they_come_from(tmp_path: Path) -
     assert head == "50,000,000 chunks of 200 tokens, 3,072 dimensions, qdrant-scalar, 2 copies"
     shown = {line[:24].strip(): line[24:].strip() for line in lines if line[:1].isalpha()}
     assert "TiB" not in shown["Memory of the index"].partition(",")[2], "each node has its share"
-    assert shown["Money for embedding"] == "1,300.00: 10,000 million tokens at 0.13"
+    assert shown["Money for embedding"] == "1,300.00 US dollars: 10,000 million tokens at 0.13"
     assert "index.shards = " in shown["Shards"]
     assert "of 64 GiB" in shown["Nodes"]
     for said in ("text-embedding-3-large", "80%", "capacity planning", "make bench-capacity", "assumption"):

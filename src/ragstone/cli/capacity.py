@@ -185,7 +185,7 @@ def _rows(demand: Demand, found: Estimate) -> list[tuple[str, str]]:
         ("Writing the index", duration(found.write)),
         ("Building its graphs", f"{duration(found.build)} on {found.nodes} node{plural}"),
         ("Embedding", seconds),
-        ("Money for embedding", _money(found)),
+        ("Money for embedding", _money(demand, found)),
     ]
 
 
@@ -193,14 +193,15 @@ def _parts(parts: Mapping[str, float]) -> list[tuple[str, str]]:
     return [(f"  {NAMES[name]}", size(value)) for name, value in parts.items() if value >= 0.5]
 
 
-def _money(found: Estimate) -> str:
+def _money(demand: Demand, found: Estimate) -> str:
     embedding = found.embedding
     if embedding.money is None or embedding.price is None:
         return "not known: say --price"
     if not embedding.price:
-        return "none: the model runs here"
+        return "none"
+    currency = "" if demand.price else " US dollars"  # those of the list
     millions = embedding.tokens / 1e6
-    return f"{embedding.money:,.2f}: {millions:,.0f} million tokens at {embedding.price:g}"
+    return f"{embedding.money:,.2f}{currency}: {millions:,.0f} million tokens at {embedding.price:g}"
 
 
 def _assumptions(demand: Demand, found: Estimate, known: Coefficients) -> list[str]:
@@ -226,24 +227,22 @@ def _assumptions(demand: Demand, found: Estimate, known: Coefficients) -> list[s
 def _print_coefficients(demand: Demand, known: Coefficients) -> None:
     """What everything was made of, and where each row comes from."""
     engine = known.engines[demand.key]
-    rows = {
-        "memory, bytes": engine.memory,
-        "  while building": engine.building_memory,
-        "disk, bytes": engine.disk,
-        "  while building ": engine.building_disk,
-        "catalog, bytes": known.catalog,
-        "writing, µs": engine.write,
-        "building, µs": engine.build,
-    }
+    rows = [
+        ("memory, bytes", engine.memory, 1.0),
+        ("  while building", engine.building_memory, 1.0),
+        ("disk, bytes", engine.disk, 1.0),
+        ("  while building", engine.building_disk, 1.0),
+        ("catalog, bytes", known.catalog, 1.0),
+        ("writing, µs", engine.write, 1e6),
+        ("building, µs", engine.build, 1e6),
+    ]
     typer.echo(f"\n{'Coefficients':20}" + "".join(f"{name:>11}" for name in COLUMNS))
-    for name, linear in rows.items():
-        scale = 1e6 if name.endswith("µs") else 1.0
+    origins: dict[str, dict[str, None]] = {}
+    for name, linear, scale in rows:
         typer.echo(f"{name:20}" + "".join(_cell(getattr(linear, column) * scale) for column in COLUMNS))
-    origins: dict[str, list[str]] = {}
-    for name, linear in rows.items():
-        origins.setdefault(linear.origin, []).append(name.partition(",")[0].strip())
+        origins.setdefault(linear.origin, {})[name.partition(",")[0].strip()] = None
     for origin, names in origins.items():
-        _echo_wrapped(f"{', '.join(dict.fromkeys(names))}: {origin}")
+        _echo_wrapped(f"{', '.join(names)}: {origin}")
     _echo_wrapped("building: times the binary logarithm of a shard's chunks")
     _echo_wrapped(f"measured: on {known.machine}, {known.date}")
 
