@@ -27,16 +27,15 @@ MATTERS = ("rules", "hours", "repair", "costs", "keys")
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[dict[str, str]]:
-    """A collection `default` of forty documents, one `blank` without a heading, and one `small`."""
+    """A collection `default` of forty documents, and one `blank` without a heading."""
     folder = tmp_path_factory.mktemp("tune")
-    for name in ("docs", "blank", "small"):
+    for name in ("docs", "blank"):
         (folder / name).mkdir()
     for subject in SUBJECTS:
         for matter in MATTERS:
             text = f"# {subject} {matter}\n\nAll that there is to know of the {matter} of the {subject}.\n"
             (folder / "docs" / f"{subject}-{matter}.md").write_text(text)
     (folder / "blank" / "note.txt").write_text("no heading is here, only a line of text that goes on for a while\n")
-    (folder / "small" / "tea.md").write_text("# Tea\n\nTea is at four.\n")
     with postgres.database() as url:
         variables = {
             "RAGSTONE_DATABASE_URL": url,
@@ -46,7 +45,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) ->
         }
         ragstone(variables, "index", str(folder / "docs"))
         ragstone(variables, "--collection", "blank", "index", str(folder / "blank"))
-        ragstone(variables, "--collection", "small", "index", str(folder / "small"))
         yield variables
 
 
@@ -141,7 +139,7 @@ def test_an_index_that_is_building_is_only_looked_at(
     monkeypatch.setattr(Known, "health", building)
     with pytest.raises(IndexUnavailable, match="building its graphs"):
         ragstone(environment, "tune", "--recall", "0.7")
-    assert "40 of 42 chunks are in no graph yet" in ragstone(environment, "tune", "--recall", "0.7", "--dry-run").stdout
+    assert "40 of 41 chunks are in no graph yet" in ragstone(environment, "tune", "--recall", "0.7", "--dry-run").stdout
 
 
 @pytest.mark.usefixtures("known")
@@ -152,10 +150,10 @@ def test_when_none_finds_enough_nothing_is_stored_and_it_says_what_to_do(
     few = ragstone(environment, "tune", "--queries", "2", exit_code=1)
     assert "more --queries: the mean does reach it, but 2 leave that to chance" in few.stderr
     monkeypatch.setattr(Known, "__init__", lambda self: Forgetful.__init__(self, lambda ef, where: 1))
-    bad = ragstone(environment, "tune", "--queries", "20", exit_code=1)
+    bad = ragstone(environment, "tune", "--queries", "5", exit_code=1)
     assert "no ef surely reaches a recall@10 of 0.98 under every filter: nothing is stored" in bad.stderr
     assert "a lower --recall (0.900 was reached under every filter)" in bad.stderr
-    assert printed(environment, "--queries", "20", exit_code=1)["tuning"]["ef"] is None
+    assert printed(environment, "--queries", "5", exit_code=1)["tuning"]["ef"] is None
     assert in_catalog(environment).tuning == before
 
 
@@ -197,5 +195,3 @@ def test_the_edge_engine_scans_so_few(environment: dict[str, str]) -> None:
 def test_without_anything_to_search_for_it_says_so(environment: dict[str, str]) -> None:
     with pytest.raises(NothingIndexed, match="there is nothing to search for"):
         ragstone(environment, "--collection", "blank", "tune")
-    with pytest.raises(SettingsError, match="there is nothing to tune: the index holds 1 chunks"):
-        ragstone(environment, "--collection", "small", "tune")
