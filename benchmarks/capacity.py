@@ -1,6 +1,6 @@
 """The coefficients of `ragstone capacity`: measured, fitted, and tried on a build that was not fitted.
 
-    python benchmarks/capacity.py --cache DIR [--engines edge,pgvector] [--sizes 20000,50000,100000] [--check 200000]
+    python benchmarks/capacity.py --cache DIR [--engines edge,pgvector] [--sizes 40000,70000,100000] [--check 200000]
         [--texts DIR] [--resume] [--write]
 
 Real vectors (engine_corpus.py makes them) go into each engine at several sizes, dimensions and lengths of text, and
@@ -8,6 +8,8 @@ into a catalog. Times are processor seconds, which other work on the machine har
 cores, all of which it uses. What each takes is fitted by least squares (capacity_fit.py). `--write` puts the
 coefficients where `ragstone capacity` reads them. `--check` then builds another size and prints predicted by measured.
 What was measured is kept in the cache folder, one JSON object a line; `--resume` goes on from there.
+
+Sizes should be of 40,000 and more: below, the engines' logs and least files are most of what they take.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from ragstone.embedding.precision import Precision, best_precision
 from ragstone.index.capacity import Coefficients, Demand, estimate, load_coefficients
 
 WARM = 200  # searches before memory is read
+CATALOGS = 10_000, 20_000  # chunks: tables grow in proportion from the beginning
 LONG = 5  # passages in one long text
 
 
@@ -112,18 +115,20 @@ def peak(held: Callable[[], int | None]) -> Iterator[list[float]]:
 
 
 def cases(engines: Sequence[str], sizes: Sequence[int]) -> list[Case]:
-    """Every size with the real vectors; the least size with more dimensions, longer texts and shorter documents."""
+    """Every size with the real vectors; the least with more dimensions and longer texts; and catalogs."""
     least, *_ = ordered = sorted(sizes)
     found: list[Case] = []
     for engine in engines:
         found += [Case(engine=engine, chunks=size) for size in ordered]
         found += [Case(engine=engine, chunks=least, dimensions=1024), Case(engine=engine, chunks=least, together=LONG)]
+    small, large = CATALOGS
     return [
         *found,
-        *(Case(engine="catalog", chunks=size) for size in ordered[:2]),
-        Case(engine="catalog", chunks=least, dimensions=1024),
-        Case(engine="catalog", chunks=least, together=LONG),
-        Case(engine="catalog", chunks=least, chunks_per_document=1),
+        Case(engine="catalog", chunks=small),
+        Case(engine="catalog", chunks=large),
+        Case(engine="catalog", chunks=small, dimensions=1024),
+        Case(engine="catalog", chunks=small, together=LONG),
+        Case(engine="catalog", chunks=small, chunks_per_document=1),
     ]
 
 
@@ -198,7 +203,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="passages and vectors (engine_corpus.py)")
     parser.add_argument("--texts", type=Path, help="text files to fill the cache from")
     parser.add_argument("--engines", default="edge,pgvector")
-    parser.add_argument("--sizes", default="20000,50000,100000")
+    parser.add_argument("--sizes", default="40000,70000,100000")
     parser.add_argument("--check", type=int, default=200_000, help="chunks of the build that is predicted; 0: none")
     parser.add_argument("--resume", action="store_true", help="measure only what the last run did not come to")
     parser.add_argument("--write", action="store_true", help="put the coefficients into the package")
