@@ -20,13 +20,13 @@ from ragstone.models import Point, Replacement, Scope
 Vector = npt.NDArray[np.float32]
 
 DIMENSIONS = 24
-POINTS = 1_500
+POINTS = 1_000
 SCOPE = Scope(tenant="acme", generation=UUID(int=1), fingerprint="a" * 64)
 
 
 @pytest.fixture
 async def index(database_url: str) -> AsyncIterator[PgvectorIndex]:
-    opened = PgvectorIndex.open(database_url, build_from=1_000)
+    opened = PgvectorIndex.open(database_url, build_from=800)
     yield opened
     await opened.aclose()
 
@@ -143,7 +143,7 @@ async def test_a_filter_that_lets_many_through_costs_no_recall(index: PgvectorIn
     found = 0
     for where in (In("even", (True,)), Not(In("rare", (True,)))):
         for vector in questions(10):
-            hits = await index.search(SCOPE, vector=vector, text=None, limit=10, where=where, ef=60)
+            hits = await index.search(SCOPE, vector=vector, text=None, limit=10, where=where, ef=40)
             exact = await index.search(SCOPE, vector=vector, text=None, limit=10, where=where, exact=True)
             found += len({hit.chunk_id for hit in hits} & {hit.chunk_id for hit in exact})
     assert found >= 190
@@ -174,12 +174,12 @@ def opposite(vector: Vector, number: int) -> Replacement:
 async def test_much_churn_rebuilds_the_graph(
     index: PgvectorIndex, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "LEAST_CHURN", 20)
+    monkeypatch.setattr(graphs, "LEAST_CHURN", 1)
     await filled(index)
     name, file, _ = graph(admin)
-    await index.apply([document(n, seed=1) for n in range(20)], 2)
+    await index.apply([document(n, seed=1) for n in range(19)], 2)
     await index.maintain()
-    assert graph(admin) == (name, file, True)  # 20 of 1,500 are less than CHURN
+    assert graph(admin) == (name, file, True)  # 19 of 1,000 are less than CHURN
     await index.apply([document(n, seed=2) for n in range(20)], 3)
     await index.maintain()
     assert graph(admin)[0] == name
@@ -204,7 +204,7 @@ async def test_a_graph_that_a_crash_left_half_built_is_built_again(
 
 
 async def test_only_one_process_builds(database_url: str, index: PgvectorIndex, admin: psycopg.Connection) -> None:
-    other = PgvectorIndex.open(database_url, build_from=1_000)
+    other = PgvectorIndex.open(database_url, build_from=800)
     await index.apply([document(n) for n in range(POINTS)], 1)
     await asyncio.gather(index.maintain(), other.maintain(), index.maintain())
     assert graph(admin)[2]
@@ -216,7 +216,7 @@ async def test_searches_and_writes_go_on_beside_a_build_and_closing_ends_it(
 ) -> None:
     """A transaction that is left open keeps the build from ending."""
     await index.apply([document(n) for n in range(POINTS)], 1)
-    builder = PgvectorIndex.open(database_url, build_from=1_000)
+    builder = PgvectorIndex.open(database_url, build_from=800)
     with psycopg.connect(database_url) as holding:
         holding.execute("LOCK TABLE ragstone_index.points IN ROW EXCLUSIVE MODE")
         building = asyncio.create_task(builder.maintain())
@@ -238,7 +238,7 @@ async def test_searches_and_writes_go_on_beside_a_build_and_closing_ends_it(
 
 async def test_a_reset_ends_a_build(database_url: str, index: PgvectorIndex, admin: psycopg.Connection) -> None:
     await index.apply([document(n) for n in range(POINTS)], 1)
-    builder = PgvectorIndex.open(database_url, build_from=1_000)
+    builder = PgvectorIndex.open(database_url, build_from=800)
     with psycopg.connect(database_url) as holding:
         holding.execute("LOCK TABLE ragstone_index.points IN ROW EXCLUSIVE MODE")
         building = asyncio.create_task(builder.maintain())
@@ -257,10 +257,10 @@ async def test_a_reset_ends_a_build(database_url: str, index: PgvectorIndex, adm
 async def test_a_scope_that_shrinks_or_goes_loses_its_graph(index: PgvectorIndex) -> None:
     await filled(index)
     gone = [replace(document(n), points=(), fields={}) for n in range(POINTS)]
-    await index.apply(gone[:900], 2)
+    await index.apply(gone[:500], 2)
     await index.maintain()
     assert (await index.health()).details["graphs"] == 1  # not at every change around the limit
-    await index.apply(gone[900:1400], 3)
+    await index.apply(gone[500:800], 3)
     await index.maintain()
     assert (await index.health()).details["graphs"] == 0
     await index.apply([document(n) for n in range(POINTS)], 4)

@@ -163,7 +163,7 @@ async def test_many_publish_while_the_index_is_built(database_url: str, catalog:
     """Three processes' worth of publishers, and one that brings the index up to date from the log meanwhile."""
     _, made = await generation(catalog)
     _, other = await generation(catalog, tenant="rival")
-    await catalog.publish(made, [version(f"file:///{n}", [f"early {n}"] * 3) for n in range(40)])
+    await catalog.publish(made, [version(f"file:///{n}", [f"early {n}"] * 3) for n in range(30)])
     async with AsyncExitStack() as stack:
         indexes = [PgvectorIndex.open(database_url, pool_size=2) for _ in range(3)]
         for each in indexes:
@@ -182,9 +182,9 @@ async def test_many_publish_while_the_index_is_built(database_url: str, catalog:
 
 
 async def _publish(catalog: Catalog, made: Generation, publisher: int) -> None:
-    for n in range(8):
+    for n in range(5):
         lines = [f"publisher {publisher} round {n} line {line}" for line in range(3)]
-        await catalog.publish(made, [version(f"file:///{(n * 5 + publisher + k) % 40}", lines) for k in range(4)])
+        await catalog.publish(made, [version(f"file:///{(n * 5 + publisher + k) % 30}", lines) for k in range(3)])
 
 
 async def same_as_exact(catalog: Catalog, index: PgvectorIndex, scopes: Sequence[Scope]) -> None:

@@ -147,14 +147,15 @@ async def test_a_full_disk_stops_writing_alone(index: PgvectorIndex, admin: psyc
     assert (await index.health()).points == 15_001
 
 
-async def test_lost_connections_are_made_anew(index: PgvectorIndex, admin: psycopg.Connection) -> None:
+async def test_lost_connections_are_made_anew(database_url: str, admin: psycopg.Connection) -> None:
+    index = PgvectorIndex.open(database_url, pool_size=1)
     mine = one_document("a", "fox")
     await index.apply([mine], 1)
-    await asyncio.gather(*(index.count(scope_of(mine)) for _ in range(8)))
     admin.execute(DISCONNECT)
     assert await index.count(scope_of(mine)) == 1
     await index.apply([one_document("a", "owl")], 2)
     assert await index.position() == 2
+    await index.aclose()
 
 
 DISCONNECT = """
