@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -113,6 +114,7 @@ async def test_writes_are_waited_for_in_order_and_the_position_comes_last(doors:
     assert [asked.path.rpartition("/points")[2] for asked in writes] == ["/batch"] * 3 + [""]
     assert {(asked.options["wait"], asked.options["ordering"]) for asked in writes} == {("true", "medium")}
     assert "/ragstone/" in writes[-1].path
+    assert [next(iter(each)) for each in writes[-2].body["operations"]] == ["upsert", "delete"]
 
 
 @pytest.mark.parametrize(("shards", "rounds"), [(1, 2), (3, 2)])
@@ -156,6 +158,31 @@ async def test_what_another_process_drops_holds_nothing(doors: Doors, index: Qdr
     await index.drop(scope_of(document))
     assert await found(other, scope_of(document)) == []
     assert await other.count(scope_of(document)) == 0
+    await other.aclose()
+
+
+async def test_what_another_process_makes_again_is_looked_at_anew(
+    doors: Doors, index: QdrantIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One shard in place of three, say: rarity is counted in another way from then on."""
+    document, other = one_document("a", "fox owl", "newt"), at(doors, IndexSettings())
+    await index.apply([document], 1)
+    before = await found(index, scope_of(document))
+    await other.reset("")
+    await other.apply([document], 1)
+    monkeypatch.setattr("ragstone.index.qdrant.index.RECHECK", 0)
+    after = await found(index, scope_of(document))
+    assert [hit.bm25 for hit in after] == pytest.approx([hit.bm25 for hit in before], abs=1e-4)
+    await other.aclose()
+
+
+async def test_the_position_that_another_process_reaches_is_waited_for(doors: Doors, index: QdrantIndex) -> None:
+    other = at(doors)
+    waiting = asyncio.create_task(other.wait(2, timeout=30))
+    await index.apply([], 1)
+    assert not await other.wait(2, timeout=0)
+    await index.apply([], 2)
+    assert await waiting
     await other.aclose()
 
 
