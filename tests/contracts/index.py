@@ -47,7 +47,7 @@ class IndexContract(FilteringContract, UpkeepContract):
             assert await index.position() == position
             for each in batch:
                 model.apply(each)
-        for question in data.draw(st.lists(QUESTIONS, min_size=1, max_size=4), label="questions"):
+        for question in data.draw(st.lists(QUESTIONS, min_size=1, max_size=3), label="questions"):
             await asyncio.gather(*(agree(index, model, scope, question) for scope in scopes(generations)))
 
     async def test_an_empty_scope_gives_nothing(self, index: Index) -> None:
@@ -153,7 +153,7 @@ class IndexContract(FilteringContract, UpkeepContract):
         first = one_document("a")
         documents = [first, *(replace(first, document_id=uuid4()) for _ in range(3))]
         states = [
-            [replace(each, points=one_document("a", *["fox"] * 40).points) for each in documents] for _ in range(6)
+            [replace(each, points=one_document("a", *["fox"] * 25).points) for each in documents] for _ in range(4)
         ]
         owners = {point.chunk_id: each.document_id for state in states for each in state for point in each.points}
         position = await index.position() + 1
