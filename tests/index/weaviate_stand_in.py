@@ -293,6 +293,7 @@ def _rest(server: StandIn) -> type[BaseHTTPRequestHandler]:
             data = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(data)))
+            self.send_header("connection", "close")  # else a client goes on talking to one that was stopped
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else data)
 

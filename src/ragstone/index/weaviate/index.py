@@ -15,7 +15,7 @@ from ragstone.index.weaviate.layout import Layout, make_registry, make_space, te
 from ragstone.index.weaviate.points import Points, Vector
 from ragstone.index.weaviate.registry import Registry
 from ragstone.index.weaviate.searching import Search
-from ragstone.index.weaviate.server import PATIENCE, WRITE_PATIENCE, Server
+from ragstone.index.weaviate.server import Server
 from ragstone.models import Entry, Hit, Replacement, Scope
 
 EF = 128
@@ -66,7 +66,7 @@ class WeaviateIndex:
 
     async def reset(self, source: str) -> None:
         """The source is taken last: one that is broken off is begun again."""
-        async with self._registry(WRITE_PATIENCE) as registry:
+        async with self._registry(long=True) as registry:
             await registry.move("", 0)
             scopes = await registry.scopes()
             for name in {self._layout.space(scope.fingerprint) for scope in scopes}:
@@ -76,7 +76,7 @@ class WeaviateIndex:
             await registry.move(source, 0)
 
     async def apply(self, replacements: Sequence[Replacement], position: int) -> None:
-        async with self._registry(WRITE_PATIENCE) as registry:
+        async with self._registry(long=True) as registry:
             await _refuse_other_lengths(registry, replacements)
             for scope, documents in _by_scope(replacements).items():
                 await self._put(registry, scope, list(documents.values()))
@@ -108,7 +108,7 @@ class WeaviateIndex:
         exact: bool = False,
     ) -> list[Hit]:
         condition = within(where)
-        async with self._registry(WRITE_PATIENCE if exact else PATIENCE, made=True) as registry:
+        async with self._registry(long=exact, made=True) as registry:
             points = await self._points(registry, scope, vector)
             if points is None or limit < 1 or condition is False:
                 return []
@@ -136,11 +136,11 @@ class WeaviateIndex:
             return [] if points is None else await points.entries(after)
 
     async def scopes(self) -> list[Scope]:
-        async with self._registry(WRITE_PATIENCE) as registry:
+        async with self._registry(long=True) as registry:
             return [scope for scope, points in await self._sizes(registry) if points]
 
     async def drop(self, scope: Scope) -> None:
-        async with self._registry(WRITE_PATIENCE) as registry:
+        async with self._registry(long=True) as registry:
             await registry.remove(scope)
             name = self._layout.space(scope.fingerprint)
             if not await registry.client.collections.exists(name):
@@ -153,7 +153,7 @@ class WeaviateIndex:
                     await tenants.remove(tenant_of(scope))
 
     async def health(self) -> Health:
-        async with self._registry(WRITE_PATIENCE) as registry:
+        async with self._registry(long=True) as registry:
             version = (await registry.client.get_meta())["version"]
             nodes = await registry.client.cluster.nodes(output="verbose")
             sizes = await self._sizes(registry)
@@ -189,9 +189,9 @@ class WeaviateIndex:
         await self._server.aclose()
 
     @asynccontextmanager
-    async def _registry(self, seconds: float = PATIENCE, *, made: bool = False) -> AsyncIterator[Registry]:
+    async def _registry(self, *, long: bool = False, made: bool = False) -> AsyncIterator[Registry]:
         """What the server holds. It may have been emptied: whoever asks for the position makes it anew."""
-        async with self._server.session(seconds) as client:
+        async with self._server.session(long=long) as client:
             if not (made and self._made):
                 await make_registry(client, self._layout)
                 self._made = True

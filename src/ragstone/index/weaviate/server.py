@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import grpc  # type: ignore[import-untyped]
 import httpx
 import weaviate
-from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError, WeaviateStartUpError
 
 from ragstone.errors import IndexFailure, IndexReadOnly, IndexTooOld, IndexUnavailable, SettingsError
@@ -19,9 +19,12 @@ from ragstone.errors import IndexFailure, IndexReadOnly, IndexTooOld, IndexUnava
 OLDEST = (1, 33)
 """The first version that can negate a filter."""
 
-PATIENCE = 15.0  # seconds for what answers at once; the client alone would try for a minute
-WRITE_PATIENCE = 300.0
+PATIENCE = 10.0  # seconds for what answers at once; the client alone would try for a minute
+LONG_PATIENCE = 300.0  # … for what goes over many points
 GRPC_PORT = 50051
+
+_RECONNECT = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)]
+"""A server that is back is seen at once: gRPC by itself would look again after up to two minutes."""
 
 KEY_HINT = "settings.index.api_key (RAGSTONE_INDEX_API_KEY) holds the server's key; it must be one that may write"
 ADDRESS_HINT = "settings.index.url has its address and gRPC port: weaviate+http://host:8080?grpc=50051"
@@ -33,14 +36,16 @@ _AWAY = re.compile(r"cannot achieve consistency|not enough replicas|no leader|le
 class Server:
     """A connection that is made when it is first needed, and lasts."""
 
-    def __init__(self, address: str, api_key: str | None) -> None:
+    def __init__(self, address: str, api_key: str | None, *, patience: float = PATIENCE) -> None:
         self._client = _client(address, api_key)
+        self._patience = patience
         self._lock = asyncio.Lock()
         self._checked = False
 
     @asynccontextmanager
-    async def session(self, seconds: float = PATIENCE) -> AsyncIterator[weaviate.WeaviateAsyncClient]:
+    async def session(self, *, long: bool = False) -> AsyncIterator[weaviate.WeaviateAsyncClient]:
         """The connected client. What it raises within becomes ours, here and nowhere else."""
+        seconds = LONG_PATIENCE if long else self._patience
         try:
             async with asyncio.timeout(seconds):
                 await self._connect()
@@ -55,10 +60,15 @@ class Server:
 
     async def _connect(self) -> None:
         async with self._lock:
-            if not self._checked:
+            if self._checked:
+                return
+            try:
                 await self._client.connect()
                 _refuse_old((await self._client.get_meta())["version"])
                 self._checked = True
+            finally:
+                if not self._checked:
+                    await self._client.close()
 
 
 def _client(address: str, api_key: str | None) -> weaviate.WeaviateAsyncClient:
@@ -73,7 +83,9 @@ def _client(address: str, api_key: str | None) -> weaviate.WeaviateAsyncClient:
         grpc_port=_grpc_port(parts.query),
         grpc_secure=secure,
         auth_credentials=Auth.api_key(api_key) if api_key else None,
-        additional_config=AdditionalConfig(timeout=Timeout(init=5, query=60, insert=120)),
+        additional_config=AdditionalConfig(
+            timeout=Timeout(init=5, query=60, insert=120), grpc_config=GrpcConfig(channel_options=_RECONNECT)
+        ),
         skip_init_checks=True,
     )
 
