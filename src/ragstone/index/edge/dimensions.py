@@ -15,7 +15,11 @@ def refuse_wrong(replacements: Iterable[Replacement], spaces: Mapping[str, int])
         for point in replacement.points:
             wanted = known.setdefault(replacement.fingerprint, replacement.dimensions)
             if not len(point.vector) == replacement.dimensions == wanted:
-                raise WrongDimensions(
-                    f"the vector of chunk {point.chunk_id} has {len(point.vector)} dimensions, "
-                    f"those of its space have {wanted}"
-                )
+                raise wrong(len(point.vector), wanted)
+
+
+def wrong(length: int, wanted: int) -> WrongDimensions:
+    return WrongDimensions(
+        f"a vector has {length} dimensions, those of its space have {wanted}",
+        hint="vectors of another length belong in a space, and so in a generation, of their own",
+    )

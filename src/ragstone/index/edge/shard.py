@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import qdrant_edge as qdrant
 
+from ragstone.errors import IndexFailure
 from ragstone.index import lexical
 from ragstone.index.edge.faults import engine_errors
 from ragstone.index.edge.filtering import WORDS, Condition, among, has
@@ -25,6 +27,13 @@ SCOPE, DOCUMENT, HASH = "scope", "document", "hash"
 SCAN_POINTS, SCAN_KIB = 10_000, 15_000
 """Points, and KiB of float32 vectors, up to which all that pass a filter (their scope included) are compared: it finds
 every one, and is as quick as a graph. The smaller of the two counts: they meet at 384 dimensions."""
+
+# The graph is left to the scope (m = 0 below): each gets its own, as good as if it were alone.
+_INDEXES: dict[str, qdrant.KeywordIndexParams | qdrant.UuidIndexParams] = {
+    SCOPE: qdrant.KeywordIndexParams(is_tenant=True, enable_hnsw=True),
+    DOCUMENT: qdrant.UuidIndexParams(enable_hnsw=False),
+    WORDS: qdrant.KeywordIndexParams(enable_hnsw=False),
+}
 
 OVERSAMPLING = 2.0
 """Candidates per wanted hit that are rescored with the unquantised vectors."""
@@ -44,17 +53,16 @@ class Shard:
     @classmethod
     def create(cls, folder: Path, dimensions: int) -> Shard:
         folder.mkdir(mode=0o700)
-        with engine_errors():
-            engine = qdrant.EdgeShard.create(str(folder), _config(dimensions))
-            # m = 0 below leaves the graph to this index: each scope gets its own, as good as if it were alone.
-            scope = qdrant.KeywordIndexParams(is_tenant=True, enable_hnsw=True)
-            engine.update(qdrant.UpdateOperation.create_field_index(SCOPE, scope))
-            document = qdrant.UuidIndexParams(enable_hnsw=False)
-            engine.update(qdrant.UpdateOperation.create_field_index(DOCUMENT, document))
-            words = qdrant.KeywordIndexParams(enable_hnsw=False)
-            engine.update(qdrant.UpdateOperation.create_field_index(WORDS, words))
-            engine.flush()
-            return cls(engine, folder)
+        try:
+            with engine_errors():
+                engine = qdrant.EdgeShard.create(str(folder), _config(dimensions))
+                for key, index in _INDEXES.items():
+                    engine.update(qdrant.UpdateOperation.create_field_index(key, index))
+                engine.flush()
+                return cls(engine, folder)
+        except IndexFailure:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @classmethod
     def load(cls, folder: Path) -> Shard:

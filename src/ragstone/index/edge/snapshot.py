@@ -51,7 +51,7 @@ async def take(index: LocalIndex, target: Path) -> Snapshot:
     """In the index process. Writing pauses while another process copies the shards; it packs them afterwards."""
     store = index.store
     staging = store.folder / f"{STAGING}{uuid4().hex[:8]}"
-    draft = target.with_name(f".{uuid4().hex[:8]}.part")
+    draft = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     try:
         async with AsyncExitStack() as stack:
             async with index.paused():
@@ -59,7 +59,8 @@ async def take(index: LocalIndex, target: Path) -> Snapshot:
                 size = sum(size_of(shard.folder) for shard in store.shards.values())
                 refuse_without_room(store.folder, RESERVE + size)
                 points = sum(shard.size() for shard in store.shards.values())
-                manifest = {"format": FORMAT, "points": points, "state": folder_state.to_json(store.state)}
+                state = folder_state.to_json(store.state)
+                manifest = {"format": FORMAT, "points": points, "unpacked": size, "state": state}
                 staging.mkdir(mode=0o700)
                 (staging / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
                 arguments = (store.folder, staging, draft)
@@ -116,7 +117,7 @@ def _unpack(file: Path, staging: Path, source: str) -> dict[str, Any]:
         with tarfile.open(fileobj=content, mode="r|") as tar:
             manifest = _manifest(file, tar, source)
             folders = {space["folder"] for space in manifest["state"]["spaces"].values()}
-            refuse_without_room(staging.parent)
+            refuse_without_room(staging.parent, RESERVE + int(manifest["unpacked"]))
             staging.mkdir(mode=0o700)
             found = {_extract(tar, member, staging, folders) for member in iter(tar.next, None)}
         while content.read(2**20):  # to the end, where the check sum is

@@ -19,11 +19,11 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from ragstone.errors import IndexFailure, IndexReadOnly, WrongDimensions
+from ragstone.errors import IndexFailure, IndexReadOnly
 from ragstone.index.edge import state as folder_state
-from ragstone.index.edge.dimensions import refuse_wrong
+from ragstone.index.edge.dimensions import refuse_wrong, wrong
 from ragstone.index.edge.faults import refuse_without_room
-from ragstone.index.edge.filtering import Condition, compiled, ranges
+from ragstone.index.edge.filtering import compiled, ranges
 from ragstone.index.edge.shard import Shard
 from ragstone.index.edge.state import Space, State
 from ragstone.index.filters import Filter
@@ -125,25 +125,26 @@ class Store:
             return []
         space = self.state.spaces[scope.fingerprint]
         if vector is not None and len(vector) != space.dimensions:
-            raise WrongDimensions(
-                f"the question's vector has {len(vector)} dimensions, those of its space have {space.dimensions}"
-            )
+            raise wrong(len(vector), space.dimensions)
+        absent = self._absent(scope.fingerprint, where)
+        # Without an index the engine cannot tell how few points pass, and a graph would lose them.
+        unknown = ranges(where) - absent - shard.indexed
         return shard.search(
             scope_key(scope.tenant, scope.generation),
             vector=vector,
             text=text,
             limit=limit,
-            where=self._condition(scope.fingerprint, where),
+            where=None if where is None else compiled(where, absent),
             ef=ef,
-            # Without an index the engine cannot tell how few points pass, and a graph would lose them.
-            exact=exact or not ranges(where) <= shard.indexed,
+            exact=exact or bool(unknown),
         )
 
     def count(self, scope: Scope, where: Filter | None) -> int:
         shard = self.shards.get(scope.fingerprint)
         if shard is None:
             return 0
-        return shard.count(scope_key(scope.tenant, scope.generation), self._condition(scope.fingerprint, where))
+        condition = None if where is None else compiled(where, self._absent(scope.fingerprint, where))
+        return shard.count(scope_key(scope.tenant, scope.generation), condition)
 
     def scan(self, scope: Scope, start: UUID | None) -> tuple[list[Entry], UUID | None]:
         """A page of a scope's points, and where the next one starts."""
@@ -194,11 +195,10 @@ class Store:
             shard.close()
         os.close(self._descriptor)
 
-    def _condition(self, name: str, where: Filter | None) -> Condition | None:
-        if where is None:
-            return None
+    def _absent(self, name: str, where: Filter | None) -> set[str]:
+        """Number keys that a filter asks for and no point of the space has."""
         known = self.state.spaces[name].numbers
-        return compiled(where, absent=ranges(where) - set(known) if len(known) < MOST_NUMBERS else ())
+        return ranges(where) - set(known) if len(known) < MOST_NUMBERS else set()
 
     def _shard_for(self, replacement: Replacement) -> Shard | None:
         """The shard that a replacement belongs into; none is made for a document that is gone."""
