@@ -54,7 +54,7 @@ class TestLocalQdrantIndex(IndexContract, CongruenceContract):
     """Local mode looks at every point in Python, so it is given fewer."""
 
     engine = "qdrant"
-    points, questions = 600, 3
+    points, questions = 600, 2
 
     @pytest.fixture
     async def index(self) -> AsyncIterator[Index]:
