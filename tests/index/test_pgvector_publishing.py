@@ -159,6 +159,36 @@ async def test_a_document_is_published_though_the_index_fails(
     await same_as_exact(attached, index, [scope_of(made)])
 
 
+async def test_what_is_published_is_not_overtaken_by_what_the_log_said_before(
+    database_url: str, catalog: Catalog, attached: Catalog, index: PgvectorIndex
+) -> None:
+    """A publisher has written its rows and waits for its turn at the log; meanwhile the index is caught up."""
+    _, made = await generation(catalog)
+    await attached.publish(made, [version("file:///b", ["before"])])
+    await catalog.publish(made, [version("file:///a", ["early"])])
+    applier = Applier(catalog, index)
+    async with await psycopg.AsyncConnection.connect(database_url) as admin:
+        await admin.execute("SELECT pg_advisory_xact_lock(hashtextextended('ragstone.change_log', 0))")
+        publishing = asyncio.create_task(attached.publish(made, [version("file:///a", ["late"])]))
+        await _waiting(admin, 1)
+        catching_up = asyncio.create_task(applier.catch_up())
+        await _waiting(admin, 2, unless=catching_up)
+        await admin.rollback()
+        await asyncio.gather(publishing, catching_up)
+    await applier.catch_up()
+    await same_as_exact(catalog, index, [scope_of(made)])
+
+
+async def _waiting(admin: psycopg.AsyncConnection, count: int, unless: asyncio.Task[int] | None = None) -> None:
+    """Until so many wait for a lock, or a task is done."""
+    waiting = "SELECT count(*) >= %s FROM pg_locks WHERE NOT granted"
+    while not (unless is not None and unless.done()):
+        cursor = await admin.execute(waiting, [count])
+        if await cursor.fetchone() == (True,):
+            break
+        await asyncio.sleep(0.02)
+
+
 async def test_many_publish_while_the_index_is_built(database_url: str, catalog: Catalog) -> None:
     """Three processes' worth of publishers, and one that brings the index up to date from the log meanwhile."""
     _, made = await generation(catalog)
