@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from uuid import UUID
@@ -18,10 +19,11 @@ from ragstone.errors import IndexFailure, IndexReadOnly, IndexTooOld, IndexUnava
 from ragstone.index import lexical
 from ragstone.index.filters import In, Range
 from ragstone.index.terms import HUGE, Terms
-from ragstone.index.weaviate import points, stems, words
+from ragstone.index.weaviate import connect, points, stems, words
 from ragstone.index.weaviate.index import WeaviateIndex
 from ragstone.index.weaviate.layout import Layout
 from ragstone.index.weaviate.server import Server
+from ragstone.settings import IndexSettings
 
 NUMBERS = st.floats(-HUGE, HUGE) | st.integers(-5, 5).map(float) | st.just(-0.0)
 BOUNDS = st.none() | NUMBERS
@@ -269,3 +271,24 @@ async def test_a_server_that_was_emptied_is_at_position_0(stand_in: StandIn, ind
 def test_an_address_that_is_not_understood_is_refused(query: str) -> None:
     with pytest.raises(SettingsError, match="not understood"):
         WeaviateIndex.open(f"http://localhost:8080?{query}")
+
+
+async def test_settings_name_the_server(stand_in: StandIn) -> None:
+    stand_in.key = "right"
+    settings = IndexSettings(url=f"weaviate+{stand_in.address}", api_key="right", replicas=2, ef=300)
+    index = connect(settings)
+    mine = one_document("a", "fox")
+    await index.apply([mine], await index.position() + 1)
+    await index.search(scope_of(mine), vector=np.ones(8, dtype=np.float32), text=None, limit=2)
+    await index.aclose()
+    assert {each.schema["replicationConfig"]["factor"] for each in stand_in.collections.values()} == {2}
+    assert stand_in.sent(search_get_pb2.SearchRequest)[-1].limit == 300
+
+
+def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("ragstone.index.weaviate.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "weaviate", None)
+    with pytest.raises(IndexFailure) as caught:
+        connect(IndexSettings(url="weaviate+http://localhost:8080"))
+    assert caught.value.hint == "pip install 'ragstone[weaviate]'"

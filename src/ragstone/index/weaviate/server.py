@@ -20,7 +20,6 @@ OLDEST = (1, 33)
 """The first version that can negate a filter."""
 
 PATIENCE = 10.0  # seconds for what answers at once; the client alone would try for a minute
-LONG_PATIENCE = 300.0  # … for what goes over many points
 GRPC_PORT = 50051
 
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)]
@@ -44,14 +43,18 @@ class Server:
 
     @asynccontextmanager
     async def session(self, *, long: bool = False) -> AsyncIterator[weaviate.WeaviateAsyncClient]:
-        """The connected client. What it raises within becomes ours, here and nowhere else."""
-        seconds = LONG_PATIENCE if long else self._patience
+        """The connected client. What it raises within becomes ours, here and nowhere else.
+
+        `long` is what goes over many points: each of its requests has the client's own time limit.
+        """
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if long else self._patience):
                 await self._connect()
                 yield self._client
         except TimeoutError as error:
-            raise IndexUnavailable(f"Weaviate does not answer within {seconds:.0f} s", hint=ADDRESS_HINT) from error
+            raise IndexUnavailable(
+                f"Weaviate does not answer within {self._patience:.0f} s", hint=ADDRESS_HINT
+            ) from error
         except (WeaviateBaseError, httpx.HTTPError, grpc.RpcError) as error:
             raise meaning(error) from error
 
