@@ -11,7 +11,7 @@ import pytest
 from catalog.material import generation, version
 from ragstone.catalog.catalog import Catalog
 from ragstone.errors import IndexUnavailable
-from ragstone.index import rebuild as rebuilding
+from ragstone.index import rebuild as module
 from ragstone.index.applier import Applier
 from ragstone.index.audit import Auditor
 from ragstone.index.exact import ExactIndex
@@ -23,7 +23,7 @@ NAMES = "abc"
 
 
 class Counted(ExactIndex):
-    """Knows the least that a scope has held since `watch`."""
+    """Knows the least that a scope has held whenever somebody waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,11 +86,34 @@ async def test_from_scratch_the_index_is_emptied_first(catalog: Catalog, index: 
     assert (await Auditor(catalog, index, "tested").audit()).clean
 
 
+class Raced(ExactIndex):
+    """A batch that was under way when the index was emptied is written after it."""
+
+    async def reset(self, source: str) -> None:
+        await super().reset(source)
+        if not source:
+            await self.apply([], 10**6)
+
+
+async def test_what_was_under_way_when_it_was_emptied_is_not_taken_for_the_end(
+    catalog: Catalog, made: Generation
+) -> None:
+    index = Raced()
+    await Applier(catalog, index).catch_up()
+    rebuilding = asyncio.create_task(rebuild(catalog, index, lambda done, total: None, from_scratch=True))
+    await asyncio.sleep(0.3)
+    assert not rebuilding.done()
+    following = asyncio.create_task(Applier(catalog, index).run())
+    await rebuilding
+    assert (await Auditor(catalog, index, "tested").audit()).clean
+    await end(following)
+
+
 async def test_an_index_that_nobody_feeds_is_given_up(
     catalog: Catalog, made: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuilding, "STALLED", 0.1)
-    monkeypatch.setattr(rebuilding, "LOOK", 0.01)
+    monkeypatch.setattr(module, "STALLED", 0.1)
+    monkeypatch.setattr(module, "LOOK", 0.01)
     with pytest.raises(IndexUnavailable, match="moves no more"):
         await rebuild(catalog, ExactIndex(), lambda done, total: None)
 
