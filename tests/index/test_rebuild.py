@@ -23,16 +23,16 @@ NAMES = "abc"
 
 
 class Counted(ExactIndex):
-    """Knows the least that a scope has held whenever somebody waited."""
+    """Knows the least that a scope has held whenever somebody asked where it is."""
 
     def __init__(self) -> None:
         super().__init__()
         self.least: dict[Scope, int] = {}
 
-    async def wait(self, position: int, timeout: float) -> bool:
+    async def position(self) -> int:
         for scope in self.least:
             self.least[scope] = min(self.least[scope], await self.count(scope))
-        return await super().wait(position, timeout)
+        return await super().position()
 
 
 @pytest.fixture
@@ -62,8 +62,9 @@ async def damage(catalog: Catalog, index: ExactIndex) -> None:
 
 
 async def test_every_document_is_written_again_while_the_index_serves(
-    catalog: Catalog, index: Counted, made: Generation
+    catalog: Catalog, index: Counted, made: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.001)
     seen: list[tuple[int, int]] = []
     index.least = {scope_of(made): await index.count(scope_of(made))}
     assert await rebuild(catalog, index, lambda done, total: seen.append((done, total))) == 3

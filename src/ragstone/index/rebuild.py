@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from ragstone.index.base import Index
 STALLED = 300.0
 """Seconds without a move after which an index is given up."""
 
-LOOK = 0.5  # seconds between looks at how far it is
+LOOK = 0.2  # seconds between looks at how far it is
 
 Notice = Callable[[int, int], None]
 """Is told again and again how many positions the index has moved, and how many it has to."""
@@ -48,4 +49,4 @@ async def _follow(catalog: Catalog, index: Index, notice: Notice, start: int) ->
                 f"the index stands at position {position} of {target} and moves no more",
                 hint="its log, or that of `serve` or `worker`, tells why; it goes on from there by itself",
             )
-        await index.wait(target, LOOK)
+        await asyncio.sleep(LOOK)
