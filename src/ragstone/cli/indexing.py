@@ -36,8 +36,6 @@ def index(
 
     Examples: `ragstone index ./docs`, `ragstone index handbook equipment`,
     `ragstone index --json ./docs | jq .skipped`
-
-    The index itself has commands of its own, below; a folder that is called as one of them is written `./status`.
     """
     if context.invoked_subcommand is not None:
         return

@@ -46,7 +46,11 @@ jobs = typer.Typer(
     help="The queue of documents to index, and the dead letters: what could not be indexed.", no_args_is_help=True
 )
 app.add_typer(jobs, name="jobs")
-index = typer.Typer(cls=index_group.PathsOrCommand, invoke_without_command=True)
+index = typer.Typer(
+    cls=index_group.PathsOrCommand,
+    invoke_without_command=True,
+    epilog="The commands are for the index itself; a folder of such a name is written `./status`.",
+)
 index.callback()(indexing.index)
 app.add_typer(index, name="index")
 
