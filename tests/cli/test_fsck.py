@@ -19,6 +19,7 @@ from ragstone.catalog.catalog import Catalog
 from ragstone.cli.main import app
 from ragstone.errors import SettingsError, SourceError
 from ragstone.index.edge.client import EdgeIndex
+from workers import WorkerProcess
 
 RUNNER = CliRunner()
 
@@ -94,6 +95,13 @@ def test_an_index_is_saved_put_back_as_it_was_and_rebuilt(home: Path) -> None:
     done = printed(ragstone(home, "index", "rebuild", "--json"))
     points = {kind: count for kind, count in done["found"]["points"].items() if count}
     assert (done["documents"], done["clean"], points) == (2, True, {"wrong_tenant": 1})
+
+
+async def test_a_worker_tells_what_its_audit_finds_and_mends_nothing(home: Path) -> None:
+    async with WorkerProcess.several(1, home, "--jobs-only") as (worker,):
+        await worker.says("(1 missing, 1 wrong tenant): `ragstone fsck` tells where")
+        await worker.stop()
+    assert "1 missing, 1 wrong tenant" in ragstone(home, "index", "status").stdout
 
 
 def test_help_shows_what_the_index_has_for_paths_and_for_itself() -> None:
