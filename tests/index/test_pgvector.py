@@ -14,6 +14,7 @@ from ragstone.index.pgvector import PgvectorIndex
 
 class TestPgvectorIndex(IndexContract, CongruenceContract):
     engine = "pgvector"
+    points = 2000
 
     @pytest.fixture
     async def index(self, database_url: str) -> AsyncIterator[PgvectorIndex]:

@@ -32,6 +32,8 @@ async def write(connection: Connection, documents: Sequence[PreparedDocument]) -
 
     `count` is still to be called, as late as can be: it makes other writers of the same scopes wait.
     """
+    if not documents:
+        return []
     present = [document for document in documents if document.points]
     await _check(connection, present)
     scopes = await _scopes(connection, documents, present)
