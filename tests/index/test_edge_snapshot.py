@@ -176,7 +176,7 @@ def changed(change: Callable[[dict[str, Any]], None], extra: str = "") -> Callab
     """The same file with another manifest, and perhaps with a member more."""
 
     def rewrite(file: Path) -> None:
-        with tarfile.open(file) as old, tarfile.open(file.with_suffix(".new"), "w:gz") as new:
+        with tarfile.open(file) as old, _new(file.with_suffix(".new")) as new:
             for member in old:
                 content = old.extractfile(member)
                 data = content.read() if content else b""
@@ -191,6 +191,10 @@ def changed(change: Callable[[dict[str, Any]], None], extra: str = "") -> Callab
         file.with_suffix(".new").replace(file)
 
     return rewrite
+
+
+def _new(file: Path) -> tarfile.TarFile:
+    return tarfile.open(file, "w:gz", compresslevel=1)
 
 
 def older(manifest: dict[str, Any]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import tarfile
 from pathlib import Path
 
 from ragstone.index.edge import child
+from ragstone.index.edge.copying import copy_folder
 
 MANIFEST = "manifest.json"
 LEVEL = 1  # of compression: vectors have little to give, the holes in the engine's files everything
@@ -25,7 +25,7 @@ def main() -> None:
     manifest = json.loads((staging / MANIFEST).read_bytes())
     shards = [space["folder"] for space in manifest["state"]["spaces"].values()]
     for name in shards:
-        shutil.copytree(folder / name, staging / name)
+        copy_folder(folder / name, staging / name)
     child.tell_copied()
     with os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=LEVEL) as tar:

@@ -6,16 +6,16 @@ keys that need an index. Exit status 0 means that the copy is complete and on di
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
 from ragstone.index.edge import child
+from ragstone.index.edge.copying import copy_folder, persist
 
 
 def main() -> None:
     source, target, numbers = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-    shutil.copytree(source, target)
+    copy_folder(source, target)
     child.tell_copied()
     from ragstone.index.edge.shard import Shard
 
@@ -24,7 +24,7 @@ def main() -> None:
     shard.optimize()
     shard.flush()
     shard.close()
-    child.persist(target)
+    persist(target)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ragstone.index.edge import state
 from ragstone.index.edge.child import child
-from ragstone.index.edge.faults import RESERVE, refuse_without_room, size_of
+from ragstone.index.edge.copying import size_of
+from ragstone.index.edge.faults import RESERVE, refuse_without_room
 from ragstone.index.edge.local import LocalIndex
 from ragstone.index.edge.shard import Shard
 

@@ -97,13 +97,3 @@ def _end_with_parent() -> None:
 
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL, 0, 0, 0)
-
-
-def persist(folder: Path) -> None:
-    """Copied files are in the page cache only; what is pointed to must survive a power cut."""
-    for path in (folder, *folder.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -32,11 +32,6 @@ def refuse_without_room(folder: Path, needed: int = RESERVE) -> None:
         raise _read_only(f"the disk of {folder} is full: {room}", errno.ENOSPC)
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder. A copy has no holes, so those that the engine keeps in its files count."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 @contextmanager
 def engine_errors() -> Iterator[None]:
     """The binding raises bare Exceptions, with the operating system's number in their text at best."""

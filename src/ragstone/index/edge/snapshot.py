@@ -24,9 +24,10 @@ from ragstone.errors import IndexFailure, IndexUnavailable
 from ragstone.index.edge import state as folder_state
 from ragstone.index.edge import wire
 from ragstone.index.edge.archive import MANIFEST
-from ragstone.index.edge.child import child, persist
+from ragstone.index.edge.child import child
+from ragstone.index.edge.copying import copy_content, persist, size_of
 from ragstone.index.edge.endpoint import Endpoint, Ownership
-from ragstone.index.edge.faults import RESERVE, from_os, refuse_without_room, size_of
+from ragstone.index.edge.faults import RESERVE, from_os, refuse_without_room
 from ragstone.index.edge.state import STAGING, State
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, staging: Path, folde
         (staging / path).mkdir(mode=0o700)
     elif member.isreg():
         with (staging / path).open("xb") as target:
-            shutil.copyfileobj(_content(tar, member), target)
+            copy_content(_content(tar, member), target)
     else:
         raise ValueError(f"{member.name!r} is neither file nor folder")
     return path.parts[0]
