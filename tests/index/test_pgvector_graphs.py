@@ -14,7 +14,7 @@ import pytest
 
 from ragstone.errors import IndexUnavailable
 from ragstone.index.filters import In, Not, Range
-from ragstone.index.pgvector import PgvectorIndex, graphs, searching
+from ragstone.index.pgvector import PgvectorIndex, engine, graphs, searching
 from ragstone.models import Point, Replacement, Scope
 
 Vector = npt.NDArray[np.float32]
@@ -270,9 +270,26 @@ async def test_a_scope_that_shrinks_or_goes_loses_its_graph(index: PgvectorIndex
     assert (health.details["graphs"], health.points) == (0, 50)
 
 
-async def test_a_process_that_writes_builds_by_itself(index: PgvectorIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragstone.index.pgvector.engine.UPKEEP", 0.05)
+async def test_a_process_that_follows_builds_by_itself(
+    database_url: str, index: PgvectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await index.apply([document(n) for n in range(POINTS)], 1)
+    monkeypatch.setattr(engine, "UPKEEP", 0.05)
+    follower = PgvectorIndex.open(database_url, build_from=800)
+    assert await follower.position() == 1
     async with asyncio.timeout(60):
         while (await index.health()).details["graphs"] != 1:  # noqa: ASYNC110 (it is another task of the index)
             await asyncio.sleep(0.05)
+    await follower.aclose()
+
+
+async def test_nothing_is_built_on_a_server_that_is_read_only(
+    database_url: str, index: PgvectorIndex, admin: psycopg.Connection
+) -> None:
+    await index.apply([document(n) for n in range(POINTS)], 1)
+    standby = PgvectorIndex.open(f"{database_url}&options=-cdefault_transaction_read_only%3Don", build_from=800)
+    await standby.maintain()
+    health = await standby.health()
+    assert (health.state, health.details["graphs"]) == ("read_only", 0)
+    assert len(await standby.search(SCOPE, vector=questions(1)[0], text=None, limit=10)) == 10
+    await standby.aclose()

@@ -31,7 +31,7 @@ EF = 100
 BUILD_FROM = 10_000
 """Points from which on a scope has a graph: fewer are scanned in a few milliseconds."""
 
-UPKEEP = 15.0  # seconds between looks at the graphs, in a process that writes
+UPKEEP = 15.0  # seconds between looks at the graphs
 SCANNED_AT_ONCE = 1_000
 DROPPED_AT_ONCE = 500  # documents
 FIRST_LOOK, LAST_LOOK = 0.01, 0.25  # seconds between looks at the position, while it is waited for
@@ -62,6 +62,7 @@ class PgvectorIndex:
         return str(await self._value("source"))
 
     async def position(self) -> int:
+        self._keep_up()
         return int(await self._value("position"))
 
     async def scopes(self) -> list[Scope]:
@@ -211,7 +212,7 @@ class PgvectorIndex:
     async def maintain(self) -> None:
         """Build, rebuild and drop graphs as need be: minutes, in which searches and writes go on.
 
-        A process that writes does so by itself every now and then, for scopes that are not being filled.
+        A process that follows or writes does so by itself every now and then, for scopes that are not being filled.
         """
         await self._connections.ready()
         async with self._connections.alone() as connection:
@@ -226,6 +227,7 @@ class PgvectorIndex:
         while True:
             await asyncio.sleep(UPKEEP)
             try:
+                await self._connections.ready()
                 async with self._connections.alone() as connection:
                     sizes = await graphs.maintain(connection, self._build_from, sizes)
             except IndexFailure as error:

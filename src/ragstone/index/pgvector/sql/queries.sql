@@ -300,8 +300,12 @@ DELETE FROM ragstone_index.scopes WHERE number = {scope}
 
 -- Graphs -------------------------------------------------------------------------------------------------------------
 
+-- False too where nothing can be built: a standby is given the graphs by its primary.
 -- name: maintain_alone
-SELECT pg_try_advisory_lock(hashtextextended('ragstone_index.graphs', 0))
+SELECT CASE
+    WHEN current_setting('transaction_read_only')::boolean THEN false
+    ELSE pg_try_advisory_lock(hashtextextended('ragstone_index.graphs', 0))
+END
 
 -- name: stop_maintaining
 SELECT pg_cancel_backend(pid) FROM pg_locks, hashtextextended('ragstone_index.graphs', 0) AS key
