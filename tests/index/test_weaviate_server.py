@@ -59,6 +59,15 @@ def test_a_range_is_the_words_of_the_numbers_in_it(
     assert len(asked) <= 450
 
 
+@given(NUMBERS)
+def test_a_bound_is_in_a_range_or_just_outside(number: float) -> None:
+    has = set(words.of_point(Terms((), {"n_year": [number]}), CHUNK))
+    for inside in (Range("year", gte=number), Range("year", lte=number), Range("year", gte=number, lte=number)):
+        assert not has.isdisjoint(words.of_range(inside))
+    for outside in (Range("year", gt=number), Range("year", lt=number), Range("year", gt=number, lte=number)):
+        assert has.isdisjoint(words.of_range(outside))
+
+
 def test_a_range_is_of_its_own_name_only() -> None:
     has = words.of_point(Terms((), {"n_year": [3.0]}), CHUNK)
     assert set(words.of_range(Range("month", gte=0))).isdisjoint(has)

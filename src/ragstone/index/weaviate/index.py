@@ -12,7 +12,7 @@ from ragstone.index.base import Health
 from ragstone.index.filters import Filter
 from ragstone.index.weaviate.conditions import within
 from ragstone.index.weaviate.layout import Layout, make_registry, make_space, tenant_of
-from ragstone.index.weaviate.points import Points, Vector
+from ragstone.index.weaviate.points import AT_A_TIME, Points, Vector
 from ragstone.index.weaviate.registry import Registry
 from ragstone.index.weaviate.searching import Search
 from ragstone.index.weaviate.server import Server
@@ -20,7 +20,6 @@ from ragstone.models import Entry, Hit, Replacement, Scope
 
 EF = 128
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at the position
-AT_A_TIME = 16  # counts
 
 
 class WeaviateIndex:

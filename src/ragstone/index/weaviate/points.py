@@ -38,6 +38,7 @@ SLICE = 128
 """Points in a request: of 3,072 dimensions about 3 MB; a server takes 10."""
 
 PAGE = 1_000  # points in an answer to a scan
+AT_A_TIME = 16  # counts
 FIRST, WIDEST = 256, 4096  # candidates for BM25
 
 Vector = npt.NDArray[np.float32]
@@ -77,19 +78,24 @@ class Points:
     async def nearest_of_all(self, vector: Vector, limit: int, where: FilterReturn | None) -> dict[UUID, float]:
         """The same with every cosine computed: in parts so small that Weaviate does not take the graph."""
         parts = -(-await self.count(where) // (FLAT_BELOW // 2))
-        found = await asyncio.gather(
-            *(self.nearest(vector, limit, both(where, one_of(part)), breadth=limit) for part in words.slices(parts))
-        )
-        return _best({chunk: cosine for part in found for chunk, cosine in part.items()}, limit)
+        found: dict[UUID, float] = {}
+        for part in words.slices(parts):
+            near = await self.nearest(vector, limit, both(where, one_of(part)), breadth=limit)
+            found = _best({**found, **near}, limit)
+        return found
 
     async def rarity(self, text: str) -> dict[int, float]:
         """The idf, in this scope, of each word of a question that the scope has."""
         asked = lexical.query(text).indices
-        total, *containing = await asyncio.gather(self.count(), *(self.count(has_stem(stem)) for stem in asked))
+        total = await self.count() if asked else 0
+        containing: list[int] = []
+        for start in range(0, len(asked), AT_A_TIME):
+            some = asked[start : start + AT_A_TIME]
+            containing += await asyncio.gather(*(self.count(has_stem(stem)) for stem in some))
         return {stem: lexical.idf(total, n) for stem, n in zip(asked, containing, strict=True) if n}
 
     async def best(self, rarity: Mapping[int, float], limit: int, where: FilterReturn | None) -> dict[UUID, float]:
-        """BM25 of the best; see `WeaviateIndex.search` for what is guaranteed."""
+        """BM25 of the best; see `WeaviateIndex` for what is guaranteed."""
         breadth = min(max(FIRST, 4 * limit), MOST)
         while rarity:
             found = await self.reads.query.bm25(
@@ -106,7 +112,7 @@ class Points:
                 return best
             if min(best.values()) >= stems.bound(found.objects[-1].metadata.score or 0.0, rarity):
                 return best
-            breadth *= 4
+            breadth = min(4 * breadth, MOST)
         return {}
 
     async def cosines(self, chunks: Sequence[UUID], vector: Vector) -> dict[UUID, float]:
