@@ -43,6 +43,7 @@ class Opened:
     processes: Callable[[], list[psutil.Process]] = list  # that do its work, besides this one
     memory: Callable[[], int | None] = lambda: None  # of the processes that hold it
     disk: Callable[[], int | None] = lambda: None
+    log: Callable[[], int] = lambda: 0  # of that, in a log of what was written last, which stays below some limit
 
 
 @asynccontextmanager
@@ -74,6 +75,7 @@ def _edge(folder: Path, build_after: int | None) -> Opened:
         processes=children,
         memory=lambda: resident(children()),
         disk=lambda: stored(folder),
+        log=lambda: stored(folder, "wal"),
     )
 
 
@@ -140,11 +142,11 @@ def worked(processes: Iterable[psutil.Process]) -> float:
     return seconds
 
 
-def stored(folder: Path) -> int:
-    """Bytes on the disk below a folder, holes in files not counted."""
+def stored(folder: Path, below: str | None = None) -> int:
+    """Bytes on the disk in a folder, or in all folders of a name in it; holes in files not counted."""
     held = 0
     for parent, _, names in os.walk(folder):
-        for name in names:
+        for name in names if below is None or below in Path(parent).parts else ():
             with suppress(FileNotFoundError):  # it was there when the folder was listed
                 held += (Path(parent) / name).lstat().st_blocks * 512
     return held
