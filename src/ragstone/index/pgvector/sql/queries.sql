@@ -1,5 +1,5 @@
--- Statements by name. {scope}, {dimensions} and {where} are composed: a partial index is used only where its condition
--- stands in the statement as it is.
+-- Statements, and parts of them, by name. What stands in braces is composed: the scope's number and dimensions, for a
+-- partial index is used only where its condition stands in the statement as it is; a filter; and other parts.
 
 
 -- Opening ------------------------------------------------------------------------------------------------------------
@@ -59,9 +59,11 @@ SELECT
     pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,
     (SELECT position FROM ragstone_index.state),
     coalesce(sum(s.points), 0)::bigint,
-    coalesce(sum(s.points) FILTER (WHERE s.points >= %(build_from)s AND s.dimensions <= %(widest)s AND NOT s.graph), 0)::bigint,
+    coalesce(sum(s.points) FILTER (
+        WHERE NOT s.graph AND s.points >= %(build_from)s AND s.dimensions <= %(widest)s
+    ), 0)::bigint,
     count(*) FILTER (WHERE s.graph),
-    coalesce(sum(s.removed), 0)::bigint,
+    coalesce(sum(s.removed) FILTER (WHERE s.graph), 0)::bigint,
     (
         SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
         WHERE relnamespace = 'ragstone_index'::regnamespace AND relkind = 'r'
