@@ -46,11 +46,9 @@ def _engine_url(url: str) -> str:
     engine, _, address = url.partition("+")
     if engine in {"edge", "exact", "pgvector"} and not address:
         return url
-    if (
-        engine in {"qdrant", "weaviate"}
-        and urlsplit(address).scheme in {"http", "https"}
-        and urlsplit(address).hostname
-    ):
+    parts = urlsplit(address)
+    if engine in {"qdrant", "weaviate"} and parts.scheme in {"http", "https"} and parts.hostname:
+        _ = parts.port  # raises ValueError for what is none
         return _without_secrets(url)
     raise ValueError(f"no such index engine; it is one of: {ENGINES}")
 

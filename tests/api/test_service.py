@@ -104,7 +104,7 @@ async def test_an_answer_is_drawn_from_what_the_filter_lets_through(tagged: Sett
 
 
 WRONG: list[tuple[object, str]] = [
-    ('tag = "kitchen"', "fields are: tags"),
+    ('tag = "kitchen"', "near it are: tags"),
     ("tags =", "for example"),
     ({"field": "tags", "like": "k"}, "eq, in, exists"),
     ({"field": "year", "gt": "soon"}, "numbers or all ISO 8601 dates"),

@@ -84,6 +84,7 @@ def test_own_coefficients_are_used(tmp_path: Path) -> None:
         (["--chunks", "many"], "50000, 200k or 50M"),
         (["--chunks", "0"], "50000, 200k or 50M"),
         (["--chunks", "1.2.3"], "50000, 200k or 50M"),
+        (["--chunks", "1,5M"], "50000, 200k or 50M"),
         ([], "--chunks"),
         (["--chunks", "5", "--dim", "0"], "--dim"),
         (["--chunks", "5", "--memory-per-node", "a lot"], "512M or 64G"),
@@ -101,7 +102,7 @@ def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
     [
         (["--model", "somebody/something"], "the dimensions of somebody/something are not known"),
         (["--replicas", "2"], "edge has no replicas"),
-        (["--coefficients", "none.json"], "cannot read the coefficients"),
+        (["--coefficients", "none.json"], "cannot read none.json: No such file"),
     ],
 )
 def test_what_cannot_be_planned_is_told(arguments: list[str], said: str) -> None:

@@ -82,7 +82,7 @@ def test_questions_are_narrowed_by_where(home: Path) -> None:
     typo = ragstone(home, "search", "--where", 'titel = "Leave"', "leave")
     assert typo.returncode == 1
     assert "no document has a field 'titel'" in typo.stderr
-    assert "fields are: title" in typo.stderr
+    assert "near it are: title" in typo.stderr
 
 
 def test_status_tells_what_there_is(home: Path) -> None:

@@ -7,15 +7,19 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
 
 from catalog.material import generation, version
 from ragstone.catalog.catalog import Catalog
+from ragstone.cli.index_group import _print_generations
 from ragstone.cli.main import app
 from ragstone.errors import SettingsError, SourceError
 from ragstone.index.edge.client import EdgeIndex
@@ -83,6 +87,34 @@ def test_what_is_wrong_is_told_and_mended(home: Path) -> None:
     status = ragstone(home, "index", "status")
     assert "found nothing wrong" in status.stdout
     assert "nobody" not in status.stdout
+
+
+def test_tables_cut_nothing_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"tenant": "acme-international", "collection": "handbook-2026", "generation": uuid4(), "state": "left over"}
+    with redirect_stdout(StringIO()) as shown:
+        _print_generations([{**row, "chunks": 12_345_678, "points": 12_345_678}])
+    for whole in (str(row["generation"])[:8], "left over", "12,345,678"):
+        assert whole in shown.getvalue()
+    assert "…" not in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("snapshot", "nowhere/saved.tar.gz"), "there is no folder nowhere"),
+        (("snapshot", "."), "is a directory"),
+        (("restore", "."), "is a directory"),
+        (("status", "more"), "ragstone index status [OPTIONS]"),
+    ],
+)
+def test_what_cannot_be_done_with_the_index_is_told_before_anything_starts(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = ragstone(tmp_path, "index", *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert not (tmp_path / ".ragstone").exists()
 
 
 def test_an_index_is_saved_put_back_as_it_was_and_rebuilt(home: Path) -> None:

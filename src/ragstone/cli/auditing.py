@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragstone.cli.context import EXIT_ERROR, Json, Steps, bars, print_json, run, settings_of
+from ragstone.cli.context import EXIT_ERROR, SHORT_ID, Json, Steps, bars, print_json, run, settings_of
 from ragstone.cli.failures import readable
 from ragstone.settings import Settings
 
@@ -138,13 +138,13 @@ def _print_wrong(audit: Audit) -> None:
     wrong = [one for one in audit.scopes if not one.clean]
     kinds = [kind for kind, count in audit.found.items() if count]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("tenant")
+    table.add_column("tenant", overflow="fold")
     table.add_column("generation", no_wrap=True)
     for name in ("catalog", "index", *(kind.replace("_", " ") for kind in kinds), "documents"):
         table.add_column(name, justify="right")
     for one in wrong:
         counts = (one.expected, one.present, *(one.found.get(kind, 0) for kind in kinds), len(one.documents))
-        table.add_row(one.scope.tenant, str(one.scope.generation), *(f"{count:,}" for count in counts))
+        table.add_row(one.scope.tenant, str(one.scope.generation)[:SHORT_ID], *(f"{count:,}" for count in counts))
     Console().print(table)
     uris = sorted({uri for one in wrong for uri in one.uris.values()})
     for uri in uris:

@@ -32,7 +32,9 @@ NAMES = {
 
 def _count(text: str) -> int:
     """50M, 1.5k, 20000."""
-    return _scaled(text, r"([\d.,_]+)\s*([KMBG]?)", COUNTS, "a number such as 50000, 200k or 50M")
+    return _scaled(
+        text, r"(\d{1,3}(?:[,_]\d{3})+|\d*\.?\d+|\d+\.)\s*([KMBG]?)", COUNTS, "a number such as 50000, 200k or 50M"
+    )
 
 
 def _bytes(text: str) -> int:
@@ -118,7 +120,9 @@ def _dimensions(model: str | None) -> int:
 
     found = local_model(model or DEFAULT_MODEL) or remote_model(model or "")
     if found is None:
-        raise SettingsError(f"the dimensions of {model} are not known", hint="say --dim")
+        raise SettingsError(
+            f"the dimensions of {model} are not known", hint="say --dim, or a model of `ragstone models list`"
+        )
     return found.dimensions
 
 
@@ -180,10 +184,13 @@ def _rows(demand: Demand, found: Estimate) -> list[tuple[str, str]]:
         ("  more while building", size(found.building_disk)),
         ("Disk of the catalog", size(found.catalog_total)),
         *_parts(found.catalog),
-        ("Nodes", f"{found.nodes} of {size(demand.memory_per_node)}" + ("" if found.fits else ", which is too little")),
+        (
+            "Nodes",
+            f"{found.nodes:,} of {size(demand.memory_per_node)}" + ("" if found.fits else ", which is too little"),
+        ),
         ("Shards", f"{found.shards}" + (f": index.shards = {found.shards}" if demand.engine == "qdrant" else "")),
         ("Writing the index", duration(found.write)),
-        ("Building its graphs", f"{duration(found.build)} on {found.nodes} node{plural}"),
+        ("Building its graphs", f"{duration(found.build)} on {found.nodes:,} node{plural}"),
         ("Embedding", seconds),
         ("Money for embedding", _money(demand, found)),
     ]

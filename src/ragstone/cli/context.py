@@ -20,6 +20,8 @@ from ragstone.settings import Settings, load
 EXIT_ERROR = 1
 EXIT_REFUSED = 3
 EXIT_SKIPPED = 4
+SHORT_ID = 8
+"""Characters that a table shows of a generation's id: its columns must fit a terminal. JSON has all of them."""
 
 T = TypeVar("T")
 

@@ -11,12 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from ragstone.cli.auditing import compare, for_programs, tell
-from ragstone.cli.context import EXIT_ERROR, Json, bars, print_json, run, settings_of
+from ragstone.cli.context import EXIT_ERROR, SHORT_ID, Json, bars, print_json, run, settings_of
 from ragstone.errors import SettingsError
 from ragstone.settings import Settings
 
 if TYPE_CHECKING:
     from typer._click import Context
+    from typer._click.core import Parameter
 
     from ragstone.app import Ragstone
     from ragstone.catalog.auditing import LastAudit
@@ -44,6 +45,10 @@ class PathsOrCommand(TyperGroup):
         ctx._protected_args, ctx.args = args[:1], args[1:]
         return ctx.args
 
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """The usage of one of its commands shows no paths: it takes none."""
+        return super().get_params(ctx) if ctx.command is self else []
+
 
 def status(context: typer.Context, json: Json = False) -> None:
     """Show the index's engine, whether it is up to date with the catalog, and what it holds of each generation.
@@ -55,13 +60,20 @@ def status(context: typer.Context, json: Json = False) -> None:
         print_json(state)
         return
     behind = f", {state['lag']:,} changes behind" if state["lag"] else ""
-    typer.echo(f"engine      {state['engine']} {state['version']}, {state['state'].replace('_', ' ')}")
-    typer.echo(f"position    {state['position']} of {state['head']}{behind}")
-    typer.echo(f"points      {state['points']:,}, {state['unbuilt']:,} of them not in the graphs yet")
-    for name, value in state["details"].items():
-        typer.echo(f"{name.replace('_', ' '):11} {value}")
-    typer.echo(f"audited     {_audited(state['audit'])}")
-    _print_generations(state["generations"])
+    told = {
+        "engine": f"{state['engine']} {state['version']}, {state['state'].replace('_', ' ')}",
+        "position": f"{state['position']} of {state['head']}{behind}",
+        "points": f"{state['points']:,}, {state['unbuilt']:,} of them not in the graphs yet",
+        **{name.replace("_", " "): value for name, value in state["details"].items()},
+        "audited": _audited(state["audit"]),
+    }
+    width = max(11, *map(len, told))
+    for name, value in told.items():
+        typer.echo(f"{name:{width}} {value}")
+    if state["generations"]:
+        _print_generations(state["generations"])
+    else:
+        typer.echo("nothing is indexed yet: `ragstone index PATH` does")
 
 
 def rebuild(
@@ -89,7 +101,9 @@ def rebuild(
 
 
 def snapshot(
-    context: typer.Context, file: Annotated[Path, typer.Argument(help="The file to write.")], json: Json = False
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+    json: Json = False,
 ) -> None:
     """Save the index in a file, while it serves. Only the edge engine: others have their own tools.
 
@@ -99,6 +113,8 @@ def snapshot(
     Example: `ragstone index snapshot index.tar.gz`
     """
     settings = _of_edge(settings_of(context))
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"cannot write {file}: there is no folder {file.parent}", hint="make it first")
     made = run(_snapshot(settings, file))
     if json:
         print_json(made)
@@ -108,7 +124,9 @@ def snapshot(
 
 def restore(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that `ragstone index snapshot` wrote.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="A file that `ragstone index snapshot` wrote.", exists=True, dir_okay=False)
+    ],
     json: Json = False,
 ) -> None:
     """Put a saved index in this one's place; it then follows the catalog from where the file was made.
@@ -144,12 +162,14 @@ def _print_generations(generations: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("tenant", "collection", "generation", "state"):
-        table.add_column(name, no_wrap=name == "generation")
-    table.add_column("chunks in catalog", justify="right")
-    table.add_column("points in index", justify="right")
+    for name in ("tenant", "collection"):
+        table.add_column(name, overflow="fold")
+    for name in ("generation", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("chunks in catalog", "points in index"):
+        table.add_column(name, justify="right")
     for row in generations:
-        plain = (row["tenant"], row["collection"], str(row["generation"]), row["state"])
+        plain = (row["tenant"], row["collection"], str(row["generation"])[:SHORT_ID], row["state"])
         table.add_row(*plain, f"{row['chunks']:,}", f"{row['points']:,}")
     Console().print(table)
 

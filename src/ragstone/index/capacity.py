@@ -109,19 +109,22 @@ class Coefficients(_Read):
     embedding: EmbeddingCoefficients
 
 
+WRITER = "`make bench-capacity` writes such a file"
+
+
 def load_coefficients(path: Path | None = None) -> Coefficients:
     """Those in a file, or those that ship with Ragstone. Raises SettingsError."""
     try:
         text = (path or files("ragstone.index").joinpath("coefficients.json")).read_text(encoding="utf-8")
         return Coefficients.model_validate_json(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read the coefficients: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}", hint=WRITER) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"these are no coefficients: {path}: {error}", hint=WRITER) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise SettingsError(
-            f"these are no coefficients: {path}: {place}: {first['msg']}", hint="`make bench-capacity` writes them"
-        ) from None
+        raise SettingsError(f"these are no coefficients: {path}: {place}: {first['msg']}", hint=WRITER) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,8 +163,10 @@ def refuse_unknown(where: Filter, known: Collection[str]) -> None:
     for name in (condition.field for condition in conditions(where)):
         if name not in known and name not in OF_EVERY_DOCUMENT:
             there = {*known, *OF_EVERY_DOCUMENT}
-            near = get_close_matches(name, there, n=3) or sorted(there)[:20]
-            raise FilterError(f"no document has a field {name!r}", hint=f"fields are: {', '.join(near)}")
+            near = [one for one in there if one.casefold() == name.casefold() or one.startswith(f"{name}.")]
+            near = sorted(near) or get_close_matches(name, there, n=3)
+            hint = f"near it are: {', '.join(near)}" if near else f"fields are: {', '.join(sorted(there)[:20])}"
+            raise FilterError(f"no document has a field {name!r}", hint=hint)
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
