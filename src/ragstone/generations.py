@@ -14,7 +14,7 @@ from ragstone.errors import FingerprintMismatch, ModelError, NothingIndexed, Rag
 from ragstone.evaluation.comparison import Comparison, Origin, Question, Side, compare
 from ragstone.index.base import Index
 from ragstone.indexing import drift
-from ragstone.models import Collection, Generation, scope_of
+from ragstone.models import Collection, Generation, Scope, scope_of
 from ragstone.parsing.parse import PARSER_VERSION
 from ragstone.parts import Embedders, breadth
 from ragstone.retrieval.pipeline import Retriever
@@ -122,7 +122,7 @@ class Generations:
         dropped = 0
         for generation in await self._expired(collection, everything=everything):
             if await self._catalog.drop(collection, generation):
-                await self._index.drop(scope_of(generation))
+                await self._let_go(scope_of(generation))
                 dropped += 1
         swept = await self._catalog.sweep(
             collection,
@@ -131,6 +131,12 @@ class Generations:
             questions=self._settings.questions.keep_hours,
         )
         return replace(swept, generations=dropped)
+
+    async def _let_go(self, scope: Scope) -> None:
+        """At once, where the change log would take a while; not if a reindex has made the generation anew by now."""
+        async with self._catalog.auditing.unheld(scope) as unheld:
+            if unheld:
+                await self._index.drop(scope)
 
     async def check_drift(self) -> list[tuple[Generation, str | None]]:
         """Compare every generation's model with its stored probes; what deviates is put in quarantine, or let out.
