@@ -172,8 +172,8 @@ async def test_a_generation_made_anew_while_it_is_let_go_keeps_its_points(
     index = ExactIndex()
     drop = Catalog.drop
 
-    async def dropped(self: Catalog, collection: Collection, generation_: Generation) -> bool:
-        done = await drop(self, collection, generation_)
+    async def dropped(self: Catalog, collection: Collection, dropping: Generation) -> bool:
+        done = await drop(self, collection, dropping)
         _, again = await generation(catalog, settings="fixed")
         await catalog.publish(again, [version("a", ["fox"])])
         await Applier(catalog, index).catch_up()
