@@ -158,15 +158,17 @@ async def test_the_pgvector_index_follows(catalog: Catalog, database_url: str) -
             await disturb_too()
 
         await live(Following(catalogs=[*attached, *attached, catalog], index=first, disturb=both), SEED)
-    for each in (*attached, first, second):
-        await each.aclose()
+    for opened_catalog in attached:
+        await opened_catalog.aclose()
+    for index in (first, second):
+        await index.aclose()
 
 
 async def test_a_generation_made_anew_while_it_is_let_go_keeps_its_points(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the catalog's letting go and the index's, a reindex of the same settings has begun and was applied."""
-    collection, serving = await generation(catalog)
+    _, serving = await generation(catalog)
     await catalog.serve(serving)
     _, beside = await generation(catalog, settings="fixed")
     index = ExactIndex()
