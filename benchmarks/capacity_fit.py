@@ -27,10 +27,10 @@ TERMS = {
 """What each figure of an engine is made of."""
 
 PGVECTOR_BUILDING = Linear(
-    chunk=400,
+    chunk=800,
     dimension=2,
     most=2 * 2**30,
-    origin="what a build is allowed: half-precision vectors, 400 bytes a chunk, 2 GiB at most; beyond, it is slower",
+    origin="what a build is allowed: half-precision vectors, 800 bytes a chunk, 2 GiB at most; beyond, it is slower",
 )
 
 QDRANT_BYTES = {"none": 4.0, "scalar": 1.0, "binary": 1 / 8}

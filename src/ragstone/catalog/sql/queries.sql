@@ -123,10 +123,12 @@ WHERE g.collection = %(collection)s AND g.dropped_at IS NOT NULL
 -- name: documents_of_dropped
 SELECT v.document FROM ragstone.generations g
 JOIN ragstone.versions v ON v.tenant = g.tenant AND v.generation = g.id AND v.ended_at IS NULL
+JOIN ragstone.documents d ON d.tenant = v.tenant AND d.id = v.document
 WHERE g.id = %(generation)s AND g.dropped_at IS NOT NULL
 ORDER BY v.document
 LIMIT %(limit)s
 FOR SHARE OF g
+FOR UPDATE OF d
 
 -- name: delete_versions_of_dropped
 DELETE FROM ragstone.versions v USING ragstone.generations g

@@ -39,7 +39,9 @@ class EdgeIndex:
         self._settings = settings
         self._ef = ef
         self._idle: list[Stream] = []
-        self._seen = 0  # the furthest position waited for and reached: no answer may come from before it
+        # The position waited for last and reached: no answer may come from before it. A catalog that was restored from a
+        # backup goes back, and this with it.
+        self._seen = 0
         self._started: int | None = None  # the process that this one started and has not waited for yet
 
     @classmethod
@@ -136,7 +138,7 @@ class EdgeIndex:
     async def wait(self, position: int, timeout: float) -> bool:
         header, _ = await self._call({"do": "wait", "position": position, "timeout": timeout})
         if header["reached"]:
-            self._seen = max(self._seen, position)
+            self._seen = position
         return bool(header["reached"])
 
     async def snapshot(self, target: Path) -> Snapshot:

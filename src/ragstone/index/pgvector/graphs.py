@@ -24,7 +24,7 @@ GROWING = 0.05
 """A scope that has grown by more than this share since the last look is being filled: its graph comes after that."""
 
 _SMALLEST, _LARGEST = 64, 2_048  # MiB that a build may take
-_EDGES = 400  # bytes of a point besides its vector
+_EDGES = 800  # bytes of a point besides its vector while it is built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
