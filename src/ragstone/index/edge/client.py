@@ -39,8 +39,8 @@ class EdgeIndex:
         self._settings = settings
         self._ef = ef
         self._idle: list[Stream] = []
-        # The position waited for last and reached: no answer may come from before it. A catalog that was restored from a
-        # backup goes back, and this with it.
+        # The position waited for last and reached: no answer may come from before it. A catalog that was restored from
+        # a backup goes back, and this with it.
         self._seen = 0
         self._started: int | None = None  # the process that this one started and has not waited for yet
 
