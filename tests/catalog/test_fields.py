@@ -140,6 +140,22 @@ async def test_a_document_that_another_source_claims_is_told_anew(catalog: Catal
     assert reached == await catalog.head()
 
 
+async def test_a_source_that_takes_a_document_over_by_publishing_is_told_in_every_generation(catalog: Catalog) -> None:
+    _, made = await generation(catalog)
+    _, beside = await generation(catalog, settings="fixed")
+    for each in (made, beside):
+        await catalog.publish(each, [described("file:///a", {}), described("file:///b", {})])
+    position = await catalog.head()
+    await catalog.publish(beside, [described("file:///a", {"new": 1}, source="wiki"), described("file:///b", {})])
+    told, _ = await catalog.replacements(position, 10)
+    sources = {(each.generation, each.fields["uri"][0]): each.fields["source"] for each in told}
+    assert sources == {
+        (beside.id, "file:///a"): ("wiki",),
+        (made.id, "file:///a"): ("wiki",),
+        (beside.id, "file:///b"): ("folder",),
+    }
+
+
 @given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3), JSON, max_size=4))
 def test_names_do_not_depend_on_values(metadata: Metadata) -> None:
     """What the catalog lists as names is what documents are told to have."""

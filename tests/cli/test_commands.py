@@ -224,6 +224,8 @@ FILLED = {
     "embedding.price": "0.02",
     "generation.base_url": '"http://localhost:8001/v1"',
     "generation.api_key": '"secret"',
+    "index.api_key": '"secret"',
+    "index.ef": "64",
 }
 
 

@@ -176,7 +176,7 @@ def test_what_does_not_go_together_is_refused(fields: dict[str, Any], said: str)
     [
         ("{}", "machine: Field required"),
         ("no JSON", "Invalid JSON"),
-        (b"\xff\xfe", "cannot read"),
+        (b"\xff\xfe", "these are no coefficients"),
         (None, "cannot read"),
     ],
 )

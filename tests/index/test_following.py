@@ -17,7 +17,7 @@ from catalog.material import generation, vector, version
 from contracts.points import scanned, scores
 from index.processes import opened, process_of
 from ragstone.catalog.catalog import Catalog
-from ragstone.errors import GenerationDropped
+from ragstone.errors import GenerationDropped, IndexUnavailable
 from ragstone.generations import Generations
 from ragstone.index.applier import Applier, follow_alone
 from ragstone.index.audit import Auditor
@@ -80,7 +80,8 @@ class Writer:
     async def collect(self, catalog: Catalog) -> None:
         """With all but what serves let go."""
         letting_go = Generations(SETTINGS, catalog=catalog, index=self.at.index, embedders=Embedders(SETTINGS))
-        await letting_go.gc(everything=True)
+        with suppress(IndexUnavailable):  # its process was killed twice meanwhile: the change log says the same later
+            await letting_go.gc(everything=True)
 
     async def compact(self, catalog: Catalog) -> None:
         await catalog.compact()
@@ -89,7 +90,9 @@ class Writer:
         await catalog.auditing.log_everything()
 
     async def _publish(self, catalog: Catalog, made: Generation) -> None:
-        await catalog.publish(made, [version(uri, self._lines(), str(self.rng.random())) for uri in self._some()])
+        source = self.rng.choice(["folder", "wiki"])
+        versions = [version(uri, self._lines(), str(self.rng.random()), source) for uri in self._some()]
+        await catalog.publish(made, versions)
 
     def _some(self) -> list[str]:
         return self.rng.sample(URIS, k=self.rng.randint(1, 5))

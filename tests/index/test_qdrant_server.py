@@ -231,7 +231,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(monkeypatch
 @pytest.mark.parametrize(
     ("status", "message", "expected", "hint"),
     [
-        (401, "Invalid API key or JWT", IndexFailure, "settings.index.api_key"),
+        (401, "Invalid API key or JWT", IndexFailure, "index.api_key"),
         (403, "Forbidden: Global write access is required", IndexReadOnly, "may write"),
         (507, "Out of disk", IndexReadOnly, "free space"),
         (500, "No space left on device: WAL buffer size exceeds available disk space", IndexReadOnly, "free space"),
@@ -279,7 +279,7 @@ async def test_what_is_no_qdrant_is_told(doors: Doors, index: QdrantIndex) -> No
     doors.version = None  # type: ignore[assignment]
     with pytest.raises(IndexFailure, match="no Qdrant") as error:
         await index.position()
-    assert "settings.index.url" in error.value.hint
+    assert "index.url" in error.value.hint
 
 
 async def test_the_key_goes_with_every_request(doors: Doors, index: QdrantIndex) -> None:

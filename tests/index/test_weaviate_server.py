@@ -228,14 +228,14 @@ async def test_a_wrong_key_names_the_setting(stand_in: StandIn) -> None:
         index = WeaviateIndex.open(stand_in.address, api_key=key)
         with pytest.raises(IndexFailure) as caught:
             await index.position()
-        assert "settings.index.api_key" in caught.value.hint
+        assert "index.api_key" in caught.value.hint
         await index.aclose()
     index = WeaviateIndex.open(stand_in.address, api_key="right")
     assert await index.position() == 0
     stand_in.key = "changed"
     with pytest.raises(IndexFailure) as caught:
         await index.count(scope_of(one_document("a", "fox")))
-    assert "settings.index.api_key" in caught.value.hint
+    assert "index.api_key" in caught.value.hint
     await index.aclose()
 
 

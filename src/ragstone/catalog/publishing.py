@@ -144,7 +144,7 @@ async def publish(
 
     Versions that come too late are left out; 0 when all do.
     """
-    versions = await _claim(connection, generation, batch)
+    versions, moved = await _claim(connection, generation, batch)
     if not versions:
         return 0
     vectors = await _unknown_vectors(connection, generation, versions)
@@ -164,6 +164,7 @@ async def publish(
         for name in ("add_sections", "add_chunks", "add_vectors", "add_fields", "clear_failures"):
             await connection.execute(statement(name), parameters)
     entries = [Entry(generation=generation.id, document=each.document, version=each.id) for each in versions]
+    entries += [entry for entry in await _standing(connection, moved) if entry.generation != generation.id]
     return await append(connection, generation.tenant, generation.collection, entries, attached)
 
 
@@ -189,9 +190,8 @@ async def claim(
     parameters: dict[str, Any] = {"collection": collection.id, "source": source, "uris": list(uris)}
     await connection.execute(statement("lock_documents"), parameters)
     cursor = await connection.execute(statement("claim"), parameters)
-    ids = [key for (key,) in await cursor.fetchall()]
-    cursor = await connection.execute(statement("current_versions"), {"ids": ids})
-    await append(connection, collection.tenant, collection.id, _entries(await cursor.fetchall()), attached)
+    entries = await _standing(connection, [key for (key,) in await cursor.fetchall()])
+    await append(connection, collection.tenant, collection.id, entries, attached)
 
 
 async def end(
@@ -209,6 +209,14 @@ async def end(
     return await append(connection, collection.tenant, collection.id, _entries(await cursor.fetchall()), attached)
 
 
+async def _standing(connection: Connection, ids: Sequence[UUID]) -> list[Entry]:
+    """The current versions of documents, in all generations."""
+    if not ids:
+        return []
+    cursor = await connection.execute(statement("current_versions"), {"ids": list(ids)})
+    return _entries(await cursor.fetchall())
+
+
 def _entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
     return [Entry(generation=generation, document=document, version=version) for generation, document, version in rows]
 
@@ -223,8 +231,13 @@ async def save_vectors(
     await connection.execute(statement("add_vectors"), parameters)
 
 
-async def _claim(connection: Connection, generation: Generation, batch: Sequence[Prepared]) -> list[_Numbered]:
-    """Lock the documents against other writers, and number the new versions of those not seen later."""
+async def _claim(
+    connection: Connection, generation: Generation, batch: Sequence[Prepared]
+) -> tuple[list[_Numbered], list[UUID]]:
+    """Lock the documents against other writers, and number the new versions of those not seen later.
+
+    Gives those of them as well that were another source's before, or nobody's.
+    """
     cursor = await connection.execute(statement("collection_of_generation"), {"generation": generation.id})
     row = await cursor.fetchone()
     if row is None:
@@ -243,11 +256,14 @@ async def _claim(connection: Connection, generation: Generation, batch: Sequence
     }
     async with connection.pipeline():
         await connection.execute(statement("keep_vectors"))
+        known = await connection.execute(statement("lock_sources"), parameters)
         claimed = await connection.execute(statement("claim_documents"), parameters)
         cursor = await connection.execute(statement("last_numbers"), parameters)
     timely = {key for (key,) in await claimed.fetchall()}
     last: dict[UUID, int] = dict(await cursor.fetchall())
-    return [_numbered(by_id[key], key, generation.id, last.get(key, 0) + 1) for key in ids if key in timely]
+    before: dict[UUID, str] = dict(await known.fetchall())
+    moved = [key for key in timely if before.get(key) != by_id[key].version.source]
+    return [_numbered(by_id[key], key, generation.id, last.get(key, 0) + 1) for key in ids if key in timely], moved
 
 
 def _numbered(prepared: Prepared, document: UUID, generation: UUID, number: int) -> _Numbered:

@@ -77,7 +77,8 @@ def search(
         typer.secho(f"   {_scores(passage)}  {readable(passage.uri)}", dim=True)
         typer.echo("   " + _excerpt(passage.text, 300))
     if not found.passages:
-        typer.echo("nothing is near enough to the question; `ragstone explain` shows what was dropped")
+        among = "" if where is None else " among what the filter lets through"
+        typer.echo(f"nothing is near enough to the question{among}; `ragstone explain` shows what was dropped")
 
 
 def explain(

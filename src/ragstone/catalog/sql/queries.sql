@@ -219,6 +219,9 @@ JOIN ragstone.collections c ON c.tenant = g.tenant AND c.id = g.collection
 WHERE g.id = %(generation)s AND g.dropped_at IS NULL
 FOR SHARE OF g
 
+-- name: lock_sources
+SELECT id, source FROM ragstone.documents WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+
 -- A document that was observed later already is left as it is, and not returned.
 -- name: claim_documents
 INSERT INTO ragstone.documents (tenant, id, collection, uri, source, seen)

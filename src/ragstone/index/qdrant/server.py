@@ -21,7 +21,8 @@ QUICK = 10  # seconds for what is looked up, and for searches through graphs
 SLOW = 120  # seconds for writes, and for what looks at every point
 # A server closes what was idle for 5 s: a connection must not be taken up again at just that moment.
 LIMITS = httpx.Limits(max_connections=32, keepalive_expiry=2)
-KEY_HINT = "settings.index.api_key (RAGSTONE_INDEX_API_KEY) holds the server's key"
+KEY_HINT = "index.api_key (RAGSTONE_INDEX_API_KEY) is the server's key"
+ADDRESS_HINT = "start the server, or correct its address in index.url (RAGSTONE_INDEX_URL)"
 FULL = re.compile(r"no space left|out of disk|disk (is )?full|insufficient storage", re.IGNORECASE)
 
 
@@ -90,6 +91,6 @@ def _no_answer(source: Exception) -> IndexFailure:
     if isinstance(source, httpx.TransportError | OSError):
         return IndexUnavailable(
             f"Qdrant cannot be reached: {str(source) or type(source).__name__}",
-            hint="settings.index.url is its address",
+            hint=ADDRESS_HINT,
         )
-    return IndexFailure(f"what answers is no Qdrant: {str(source)[:300]}", hint="settings.index.url is its address")
+    return IndexFailure(f"what answers is no Qdrant: {str(source)[:300]}", hint=ADDRESS_HINT)

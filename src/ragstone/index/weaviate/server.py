@@ -25,8 +25,11 @@ GRPC_PORT = 50051
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)]
 """A server that is back is seen at once: gRPC by itself would look again after up to two minutes."""
 
-KEY_HINT = "settings.index.api_key (RAGSTONE_INDEX_API_KEY) holds the server's key; it must be one that may write"
-ADDRESS_HINT = "settings.index.url has its address and gRPC port: weaviate+http://host:8080?grpc=50051"
+KEY_HINT = "index.api_key (RAGSTONE_INDEX_API_KEY) is the server's key; it must be one that may write"
+ADDRESS_HINT = (
+    "start the server, or correct its address and gRPC port in index.url (RAGSTONE_INDEX_URL): "
+    "weaviate+http://host:8080?grpc=50051"
+)
 _KEY = re.compile(r"unauthor|unauthenticated|api key|anonymous access", re.IGNORECASE)
 _FULL = re.compile(r"read[- ]?only|no space left|disk (usage|is full)", re.IGNORECASE)
 _AWAY = re.compile(r"cannot achieve consistency|not enough replicas|no leader|leader not found", re.IGNORECASE)
@@ -113,7 +116,7 @@ def _too_old(message: str) -> IndexTooOld:
 
 def meaning(error: Exception) -> IndexFailure:
     """What an error of the client says of the server."""
-    said = " ".join(str(error).split())[:500]
+    said = " ".join(str(error).split())[:500].removesuffix(" Details: .")
     status, code = _status(error), _code(error)
     if isinstance(error, WeaviateStartUpError) and "not supported" in said:
         return _too_old(said)
