@@ -137,8 +137,14 @@ async def _until_told(work: Any, *, with_parent: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
+
+    def parent_is_gone() -> None:
+        """Once: it would be told again and again, and each time cancel what is just being let go."""
+        loop.remove_reader(sys.stdin.fileno())
+        task.cancel()
+
     if with_parent:
-        loop.add_reader(sys.stdin.fileno(), task.cancel)
+        loop.add_reader(sys.stdin.fileno(), parent_is_gone)
     with suppress(asyncio.CancelledError):
         await task
 
